@@ -1,0 +1,41 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halfsafe/check.h"
+#include "halfsafe/error.h"
+#include "halfsafe/model.h"
+#include "halfsafe/plan.h"
+#include "halfsafe/progress.h"
+#include "halfsafe/ranges.h"
+#include "halfsafe/rewrite.h"
+#include "halfsafe/sample.h"
+#include "halfsafe/version.h"
+
+namespace halfsafe {
+
+struct FixOptions {
+  ScanOptions scan;
+  PlanOptions plan;
+  CheckOptions check;
+  double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
+};
+
+struct FixResult {
+  RangeTable ranges;
+  Plan plan;
+  Model fixed;
+  CheckResult check;
+  std::optional<CheckResult> holdout;   ///< The check on the samples kept out of calibration.
+  std::vector<Widening> widenings;      ///< Steps after the first check, in order.
+  bool right = false;
+  bool only_fp32 = false;               ///< Nothing is left in FP16.
+};
+
+/// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and check again.
+/// Each stage is also a function of its own, and gives the same result. Throws what the stages throw.
+FixResult Fix(const Model& model, const SampleSource& samples, const FixOptions& options, Progress* progress);
+
+}  // namespace halfsafe

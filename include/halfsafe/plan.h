@@ -1,0 +1,86 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "halfsafe/model.h"
+#include "halfsafe/ranges.h"
+
+namespace halfsafe {
+
+/// What a node computes from and stores its floating-point results as.
+enum class Precision { kFp16, kBf16, kFp32 };
+
+std::string_view PrecisionName(Precision precision);
+
+/// What to do with one node, and why.
+struct NodePlan {
+  std::string name;
+  Precision precision = Precision::kFp32;
+  std::string reason;    ///< One of the names in docs/rules.md ("safe", "overflow", "no-half-type", ...).
+  std::string evidence;  ///< Tensor, value and sample behind the reason.
+};
+
+/// A tensor stored as x * 2^-exponent.
+struct TensorPlan {
+  std::string name;
+  int exponent = 0;
+};
+
+/// A constant whose values are brought into range.
+struct ConstantPlan {
+  std::string name;
+  double clamp = 0.0;  ///< Values beyond +-clamp become +-clamp.
+  std::string reason;
+  std::string evidence;
+};
+
+/// An input or output of the model that changes its type.
+struct IoPlan {
+  std::string name;
+  Precision precision = Precision::kFp16;
+};
+
+/// What to do about a model. Nodes that the plan doesn't name stay as they are, so an empty plan changes nothing.
+struct Plan {
+  std::string model_sha256;
+  std::vector<NodePlan> nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
+  std::vector<TensorPlan> tensors;
+  std::vector<ConstantPlan> constants;
+  std::vector<IoPlan> io;
+  std::vector<std::string> warnings;
+
+  /// Nodes in FP32, in graph order.
+  std::vector<const NodePlan*> Fp32Nodes() const;
+};
+
+struct PlanOptions {
+  double threshold = 10000.0;  ///< Tensors with abs_max past this are not stored in FP16.
+  bool io_fp16 = false;        ///< Floating-point inputs and outputs become FP16 where their range allows.
+  bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
+  std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.
+  std::vector<std::string> keep_ops;    ///< Operator types that stay FP32.
+};
+
+/// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and beyond what
+/// must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws Error(kBadInput) when `ranges` are
+/// of another model, Error(kUsage) for a bad regular expression.
+Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
+
+/// The plan that plain converters follow: FP16 wherever the operator has it, weights clamped to +-65504.
+Plan PlainFp16Plan(const Model& model);
+
+/// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an unknown node.
+std::string Explain(const Model& model, const RangeTable& ranges, const Plan& plan, const std::string& node);
+
+/// Names of the tensors that overflow: past the threshold, or with values past 65504 or infinite; in graph order.
+std::vector<std::string> OverflowingTensors(const RangeTable& ranges, double threshold);
+
+std::string ToJson(const Plan& plan);
+/// Throws Error(kBadInput) that names `where` and what is wrong.
+Plan PlanFromJson(std::string_view text, std::string_view where);
+
+}  // namespace halfsafe

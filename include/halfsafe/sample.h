@@ -1,0 +1,110 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfsafe {
+
+/// Element types by their number in onnx::TensorProto::DataType.
+enum class DType : int {
+  kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kUint16 = 4, kInt16 = 5, kInt32 = 6, kInt64 = 7, kString = 8,
+  kBool = 9, kFloat16 = 10, kDouble = 11, kUint32 = 12, kUint64 = 13, kComplex64 = 14, kComplex128 = 15,
+  kBfloat16 = 16,
+};
+
+/// Lower-case name ("float32", "int64", ...), or "type N".
+std::string DTypeName(DType dtype);
+/// The type of this name; kUndefined when there is none.
+DType DTypeFromName(std::string_view name);
+/// Bytes of one element; 0 for strings and types that samples can't have.
+size_t DTypeSize(DType dtype);
+/// FP16, BF16, FP32 or FP64.
+bool IsFloat(DType dtype);
+
+/// A dense array in C order, little endian.
+struct Array {
+  DType dtype = DType::kFloat;
+  std::vector<int64_t> shape;      ///< Empty for a scalar.
+  std::vector<std::byte> bytes;    ///< Exactly product(shape) * DTypeSize(dtype).
+};
+
+struct NamedArray {
+  std::string name;
+  Array array;
+};
+
+/// One calibration sample: a value for every input of the model.
+struct Sample {
+  std::string name;                 ///< Where it came from: "folder/3.npz", "inputs.json[3]". Unique in one run.
+  std::vector<NamedArray> inputs;   ///< In the order of the source.
+};
+
+/// What a model expects of one input.
+struct InputSpec {
+  std::string name;
+  DType dtype = DType::kFloat;
+  std::vector<int64_t> shape;  ///< -1 where any size goes.
+  bool any_rank = false;       ///< The model states no shape.
+};
+
+/// A source of calibration samples that can be read any number of times, one sample in memory at a time.
+class SampleSource {
+ public:
+  virtual ~SampleSource() = default;
+  /// The number of samples, known without decoding them.
+  virtual uint64_t size() const = 0;
+  /// Sample `index` in [0, size()). Throws Error(kBadInput) that names file, array, found and expected.
+  virtual Sample Read(uint64_t index) const = 0;
+};
+
+struct DataOptions {
+  bool leading_axis = false;  ///< An .npz holds many samples along the first axis of its arrays, not one.
+};
+
+/// Opens everything under `paths`, in the order given, folders in natural order of names ("2" before "10").
+/// Takes Polygraphy input JSON, .npz, folders of .npy named after inputs, ONNX test data (input_K.pb), and folders of
+/// these. `inputs` names the K-th input for input_K.pb. Throws Error(kBadInput) when nothing is found.
+std::unique_ptr<SampleSource> OpenSamples(const std::vector<std::filesystem::path>& paths,
+                                          const std::vector<InputSpec>& inputs, const DataOptions& options);
+
+/// `count` samples drawn from a fixed seed: floats from N(0, 1), integers 0 or 1, free dimensions 1.
+std::unique_ptr<SampleSource> RandomSamples(uint64_t count, const std::vector<InputSpec>& inputs);
+
+/// Samples `begin`, `begin + step`, ... of `source`, which must outlive the result.
+std::unique_ptr<SampleSource> EverySample(const SampleSource& source, uint64_t begin, uint64_t step);
+
+/// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed dimensions,
+/// and no NaN in any float input.
+void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);
+
+/// Writes samples for other tools. A `path` that ends in .json becomes one Polygraphy input file, any other a folder
+/// of .npz, one a sample. Nothing is left behind on failure.
+void WriteSamples(const SampleSource& source, const std::filesystem::path& path);
+
+/// Tensors that Polygraphy recorded (`polygraphy run --save-outputs`: one file, or a folder of one file a sample), as
+/// samples whose "inputs" are the recorded tensors.
+std::unique_ptr<SampleSource> OpenRecordedOutputs(const std::vector<std::filesystem::path>& paths);
+
+/// Writes tensors in Polygraphy's output JSON, one sample after the other. A path with an extension is one file, one
+/// without is a folder with a file a sample (0000000000.json on).
+class RecordedOutputsWriter {
+ public:
+  RecordedOutputsWriter(const std::filesystem::path& path, std::string runner_name);
+  ~RecordedOutputsWriter();
+  void Add(const std::vector<NamedArray>& outputs);
+  /// Makes the output appear; without it nothing is left behind.
+  void Commit();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace halfsafe

@@ -1,0 +1,70 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace halfsafe {
+
+/// A file's bytes, mapped read-only for as long as the object lives.
+class MappedFile {
+ public:
+  /// Throws BadInput when `path` is not a readable regular file. `what` names the file's role in messages.
+  MappedFile(const std::filesystem::path& path, std::string_view what);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  std::span<const std::byte> bytes() const { return {data_, size_}; }
+  std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+/// Writes a file that appears under its name only when it is whole: bytes go to a private temporary file in the
+/// same folder, `Commit` renames it, and without `Commit` it is removed. A target that is not a regular file
+/// (/dev/null, a pipe) is written directly.
+class AtomicFile {
+ public:
+  /// Throws BadInput when the folder is missing or not writable.
+  explicit AtomicFile(const std::filesystem::path& path);
+  ~AtomicFile();
+  AtomicFile(const AtomicFile&) = delete;
+  AtomicFile& operator=(const AtomicFile&) = delete;
+
+  /// Appends `size` bytes. Throws BadInput when the disk is full.
+  void Write(const void* data, size_t size);
+  void Write(std::string_view text) { Write(text.data(), text.size()); }
+  /// Bytes written so far.
+  uint64_t size() const { return size_; }
+  /// Makes the file appear under its name. Throws BadInput when that fails.
+  void Commit();
+
+ private:
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  ///< Empty when writing directly, and after Commit.
+  int fd_ = -1;
+  uint64_t size_ = 0;
+};
+
+/// Writes `text` to `path` through an AtomicFile.
+void WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
+
+/// Lower-case hex SHA-256 of `bytes`.
+std::string Sha256Hex(std::span<const std::byte> bytes);
+
+/// Standard base64 with padding, no line breaks.
+std::string Base64Encode(std::span<const std::byte> bytes);
+
+/// Decodes standard base64 with padding; line breaks are allowed. Throws BadInput that begins with `where`.
+std::string Base64Decode(std::string_view text, std::string_view where);
+
+}  // namespace halfsafe

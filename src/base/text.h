@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace halfsafe {
+
+/// The candidate nearest to `word` by edit distance, if near enough to be a slip; empty otherwise.
+std::string Nearest(std::string_view word, std::span<const std::string> candidates);
+
+/// "; did you mean X?" for a near candidate, or nothing.
+std::string DidYouMean(std::string_view word, std::span<const std::string> candidates);
+
+/// "3.2 MB", "1.4 GB": decimal units.
+std::string ByteText(uint64_t bytes);
+
+}  // namespace halfsafe

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "halfsafe/error.h"
+
+namespace halfsafe {
+
+/// Options that several commands share.
+struct CommonOptions {
+  std::string model;
+  std::vector<std::string> data;
+  std::string output;
+  std::string json;
+  bool quiet = false;
+  int threads = 0;
+  std::vector<std::string> custom_ops;
+  bool leading_axis = false;
+  uint64_t random = 0;
+  std::string fail_on;
+  double threshold = 10000.0;
+};
+
+/// One command: adds its options to `app` and returns what to run once they are parsed.
+using Command = std::function<ExitCode()>;
+struct CommandEntry {
+  const char* name;
+  const char* summary;
+  Command (*setup)(CLI::App* app);
+};
+
+/// All commands, in the order in which --help lists them.
+std::vector<CommandEntry> Commands();
+
+Command SetUpFix(CLI::App* app);
+Command SetUpScan(CLI::App* app);
+Command SetUpMerge(CLI::App* app);
+Command SetUpPlan(CLI::App* app);
+Command SetUpApply(CLI::App* app);
+Command SetUpCheck(CLI::App* app);
+Command SetUpData(CLI::App* app);
+Command SetUpMark(CLI::App* app);
+Command SetUpInspect(CLI::App* app);
+
+}  // namespace halfsafe

@@ -1,0 +1,121 @@
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/file.h"
+#include "cli/console.h"
+#include "cli/options.h"
+
+namespace halfsafe {
+namespace {
+
+double Since(std::chrono::steady_clock::time_point start) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+struct FixCommand {
+  CommonOptions common;
+  FixOptions options;
+  std::string save_plan, save_ranges;
+
+  ExitCode Run() {
+    const auto start = std::chrono::steady_clock::now();
+    ConsoleProgress progress(common.quiet);
+    const Model model = LoadModel(common.model, common);
+    const auto samples = OpenData(model, common, &progress);
+    options.scan.threads = options.check.threads = common.threads;
+    options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
+    options.plan.threshold = common.threshold;
+    FixResult result = Fix(model, *samples, options, &progress);
+    result.fixed.Save(common.output);
+    if (!save_plan.empty()) WriteFileAtomically(save_plan, ToJson(result.plan));
+    if (!save_ranges.empty()) WriteFileAtomically(save_ranges, ToJson(result.ranges));
+
+    Report report = StartReport("fix", model);
+    AddRanges(model, result.ranges, common.threshold, &report);
+    AddPlan(model, &result.ranges, result.plan, &report);
+    report.fixed_path = common.output;
+    report.fixed_bytes = result.fixed.bytes();
+    report.casts = CountCasts(result.fixed);
+    report.tolerance = options.check.tolerance;
+    report.widenings = result.widenings;
+    report.check = std::move(result.check);
+    report.holdout = std::move(result.holdout);
+    report.verdict = !result.right ? "not-right" : result.only_fp32 ? "right-but-fp32" : "right";
+    report.seconds = Since(start);
+    return Finish(report, common, result.right ? ExitCode::kOk : ExitCode::kNotRight);
+  }
+};
+
+struct CheckCommand {
+  CommonOptions common;
+  CheckOptions options;
+  std::string fixed, widen;
+
+  ExitCode Run() {
+    const auto start = std::chrono::steady_clock::now();
+    ConsoleProgress progress(common.quiet);
+    const Model model = LoadModel(common.model, common);
+    const Model fixed_model = LoadModel(fixed, common);
+    const auto samples = OpenData(model, common, &progress);
+    options.threads = common.threads;
+    options.custom_op_libraries = Paths(common.custom_ops);
+    Report report = StartReport("check", model);
+    report.samples = samples->size();
+    report.fixed_path = fixed;
+    report.fixed_bytes = fixed_model.bytes();
+    report.casts = CountCasts(fixed_model);
+    report.tolerance = options.tolerance;
+    report.check = Check(model, fixed_model, *samples, options, &progress);
+    const bool right = report.check->fixed.right;
+    report.verdict = right ? "right" : "not-right";
+    if (!widen.empty() && !right) {
+      Plan plan = ReadPlan(widen);
+      Widening step = Widen(model, &plan, *samples, options, &progress);
+      if (step.possible) {
+        WriteFileAtomically(widen, ToJson(plan));
+        report.warnings.push_back(fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));
+        report.widenings.push_back(std::move(step));
+      } else {
+        report.warnings.push_back(fmt::format("{} has no FP16 node left to widen", widen));
+      }
+    }
+    report.seconds = Since(start);
+    return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
+  }
+};
+
+}  // namespace
+
+Command SetUpFix(CLI::App* app) {
+  auto command = std::make_shared<FixCommand>();
+  AddModel(app, &command->common);
+  AddData(app, &command->common);
+  AddOutput(app, &command->common, "The fixed model", true);
+  app->add_option("--save-plan", command->save_plan, "Also write the plan");
+  app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan");
+  app->add_option("--holdout", command->options.holdout, "Share of the samples kept out of calibration and checked at the end")
+      ->check(CLI::Range(0.0, 0.99));
+  app->add_option("--save-outputs", command->options.check.save_outputs, "Folder for the outputs of FP32, plain FP16 and the fixed model");
+  AddPlanOptions(app, &command->common, &command->options.plan);
+  AddTolerance(app, &command->options.check.tolerance);
+  AddRuntime(app, &command->common);
+  AddResult(app, &command->common);
+  AddFailOn(app, &command->common);
+  return [command] { return command->Run(); };
+}
+
+Command SetUpCheck(CLI::App* app) {
+  auto command = std::make_shared<CheckCommand>();
+  AddModel(app, &command->common);
+  app->add_option("FIXED", command->fixed, "The model to check, with FP16 or BF16 tensors")->required();
+  AddData(app, &command->common);
+  app->add_option("--widen", command->widen, "When it is not right, move the nodes that hurt most to FP32 in this plan");
+  app->add_option("--save-outputs", command->options.save_outputs, "Folder for the outputs of FP32, plain FP16 and the fixed model");
+  AddTolerance(app, &command->options.tolerance);
+  AddRuntime(app, &command->common);
+  AddResult(app, &command->common);
+  return [command] { return command->Run(); };
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,76 @@
+#include <fmt/format.h>
+
+#include <csignal>
+#include <cstdio>
+#include <new>
+
+#include "base/text.h"
+#include "cli/commands.h"
+#include "halfsafe/halfsafe.h"
+
+namespace halfsafe {
+namespace {
+
+extern "C" void OnInterrupt(int) {
+  // The second time, whoever waits doesn't want to wait for the end of a step.
+  if (interrupt_requested.exchange(true)) std::_Exit(static_cast<int>(ExitCode::kInterrupted));
+}
+
+ExitCode Fail(ExitCode code, std::string_view message) {
+  fmt::print(stderr, "halfsafe: {}\n", message);
+  return code;
+}
+
+ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error, const std::vector<CommandEntry>& commands, int argc, char** argv) {
+  if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
+    app.exit(error);  // --help, --version
+    return ExitCode::kOk;
+  }
+  std::vector<std::string> names;
+  for (const CommandEntry& command : commands) names.emplace_back(command.name);
+  const std::string first = argc > 1 ? argv[1] : "";
+  const bool known = std::find(names.begin(), names.end(), first) != names.end();
+  if (!first.empty() && first[0] != '-' && !known) {
+    return Fail(ExitCode::kUsage, fmt::format("there is no command {}{}", first, DidYouMean(first, names)));
+  }
+  return Fail(ExitCode::kUsage, fmt::format("{} (halfsafe {} --help shows the options)", error.what(), known ? first : ""));
+}
+
+ExitCode Run(int argc, char** argv) {
+  CLI::App app("halfsafe makes an ONNX model safe to run in half precision");
+  app.set_version_flag("--version", "halfsafe " HALFSAFE_VERSION);
+  app.require_subcommand(1);
+  app.get_formatter()->column_width(32);
+  Command chosen;
+  const std::vector<CommandEntry> commands = Commands();
+  for (const CommandEntry& entry : commands) {
+    CLI::App* command = app.add_subcommand(entry.name, entry.summary);
+    command->final_callback([&chosen, run = entry.setup(command)] { chosen = run; });
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return UsageError(app, error, commands, argc, argv);
+  }
+  return chosen();
+}
+
+}  // namespace
+}  // namespace halfsafe
+
+int main(int argc, char** argv) {
+  using halfsafe::ExitCode;
+  std::signal(SIGINT, halfsafe::OnInterrupt);
+  std::signal(SIGTERM, halfsafe::OnInterrupt);
+  ExitCode code = ExitCode::kInternal;
+  try {
+    code = halfsafe::Run(argc, argv);
+  } catch (const halfsafe::Error& error) {
+    code = halfsafe::Fail(error.code(), error.what());
+  } catch (const std::bad_alloc&) {
+    code = halfsafe::Fail(ExitCode::kInternal, "out of memory");
+  } catch (const std::exception& error) {
+    code = halfsafe::Fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
+  }
+  return static_cast<int>(code);
+}

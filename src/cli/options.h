@@ -1,0 +1,35 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "cli/commands.h"
+#include "halfsafe/halfsafe.h"
+#include "report/report.h"
+
+namespace halfsafe {
+
+// Options that mean the same in every command that has them.
+void AddModel(CLI::App* app, CommonOptions* options);
+void AddData(CLI::App* app, CommonOptions* options);
+void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required);
+void AddResult(CLI::App* app, CommonOptions* options);   ///< --json, --quiet
+void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
+void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
+void AddTolerance(CLI::App* app, Tolerance* tolerance);
+void AddFailOn(CLI::App* app, CommonOptions* options);
+
+/// Loads the model and completes its types.
+Model LoadModel(const std::string& path, const CommonOptions& options);
+/// The samples that --data or --random name, for this model.
+std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& options, Progress* progress);
+std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names);
+RangeTable ReadRanges(const std::string& path);
+Plan ReadPlan(const std::string& path);
+
+/// A report with the model's part filled in.
+Report StartReport(const char* command, const Model& model);
+/// Prints the report, writes --json, and returns `otherwise` unless --fail-on overflow applies.
+ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise);
+
+}  // namespace halfsafe

@@ -1,0 +1,148 @@
+#include <fmt/format.h>
+
+#include <chrono>
+
+#include "base/file.h"
+#include "cli/console.h"
+#include "cli/options.h"
+
+namespace halfsafe {
+namespace {
+
+struct ScanCommand {
+  CommonOptions common;
+  ScanOptions options;
+  bool no_optimizations = false;
+  bool from_outputs = false;
+
+  ExitCode Run() {
+    const auto start = std::chrono::steady_clock::now();
+    ConsoleProgress progress(common.quiet);
+    const Model model = LoadModel(common.model, common);
+    options.threads = common.threads;
+    options.custom_op_libraries = Paths(common.custom_ops);
+    options.optimize = !no_optimizations;
+    RangeTable ranges;
+    if (!outputs.empty()) {
+      ranges = ScanRecorded(model, *OpenRecordedOutputs(Paths(outputs)), &progress);
+    } else {
+      ranges = Scan(model, *OpenData(model, common, &progress), options, &progress);
+    }
+    if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(ranges));
+    Report report = StartReport("scan", model);
+    AddRanges(model, ranges, common.threshold, &report);
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    return Finish(report, common, ExitCode::kOk);
+  }
+
+  std::vector<std::string> outputs;
+};
+
+struct MergeCommand {
+  CommonOptions common;
+  std::vector<std::string> inputs;
+
+  ExitCode Run() {
+    std::vector<RangeTable> tables;
+    for (const std::string& path : inputs) tables.push_back(ReadRanges(path));
+    WriteFileAtomically(common.output, ToJson(MergeRanges(tables)));
+    return ExitCode::kOk;
+  }
+};
+
+struct PlanCommand {
+  CommonOptions common;
+  PlanOptions options;
+  std::string ranges_path, explain, export_form;
+
+  ExitCode Run() {
+    ConsoleProgress progress(common.quiet);
+    const Model model = LoadModel(common.model, common);
+    const RangeTable ranges = ReadRanges(ranges_path);
+    options.threshold = common.threshold;
+    const Plan plan = MakePlan(model, ranges, options);
+    if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(plan));
+    if (!explain.empty()) {
+      fmt::print("{}", Explain(model, ranges, plan, explain));
+      return ExitCode::kOk;
+    }
+    if (export_form == "names") {
+      for (const std::string& name : OverflowingTensors(ranges, common.threshold)) fmt::print("{}\n", name);
+      return ExitCode::kOk;
+    }
+    Report report = StartReport("plan", model);
+    AddRanges(model, ranges, common.threshold, &report);
+    AddPlan(model, &ranges, plan, &report);
+    return Finish(report, common, ExitCode::kOk);
+  }
+};
+
+struct ApplyCommand {
+  CommonOptions common;
+  std::string plan_path;
+
+  ExitCode Run() {
+    const Model model = LoadModel(common.model, common);
+    const Plan plan = ReadPlan(plan_path);
+    const Model fixed = Apply(model, plan);
+    fixed.Save(common.output);
+    Report report = StartReport("apply", model);
+    AddPlan(model, nullptr, plan, &report);
+    report.warnings.clear();
+    report.nodes = 0;  // The plan's table is `plan`'s to print.
+    report.fixed_path = common.output;
+    report.fixed_bytes = fixed.bytes();
+    report.casts = CountCasts(fixed);
+    return Finish(report, common, ExitCode::kOk);
+  }
+};
+
+}  // namespace
+
+Command SetUpScan(CLI::App* app) {
+  auto command = std::make_shared<ScanCommand>();
+  AddModel(app, &command->common);
+  AddData(app, &command->common);
+  AddOutput(app, &command->common, "The ranges", false);
+  app->add_option("--from-outputs", command->outputs, "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");
+  app->add_option("--save-outputs", command->options.save_outputs, "Also write tensors here, in Polygraphy's output JSON: one file, or a folder");
+  app->add_option("--tensors", command->options.save_tensors, "Which tensors --save-outputs writes: a regular expression");
+  app->add_flag("--no-graph-optimizations", command->no_optimizations, "Run the graph as it is written");
+  app->add_option("--threshold", command->common.threshold, "What counts as overflow in the table (default 10000)")->check(CLI::PositiveNumber);
+  AddRuntime(app, &command->common);
+  AddResult(app, &command->common);
+  AddFailOn(app, &command->common);
+  return [command] { return command->Run(); };
+}
+
+Command SetUpMerge(CLI::App* app) {
+  auto command = std::make_shared<MergeCommand>();
+  app->add_option("RANGES", command->inputs, "Ranges of one model on different samples")->required();
+  AddOutput(app, &command->common, "The joined ranges", true);
+  return [command] { return command->Run(); };
+}
+
+Command SetUpPlan(CLI::App* app) {
+  auto command = std::make_shared<PlanCommand>();
+  AddModel(app, &command->common);
+  app->add_option("--ranges", command->ranges_path, "What scan wrote")->required();
+  AddOutput(app, &command->common, "The plan", false);
+  app->add_option("--explain", command->explain, "Say everything about one node, and nothing else");
+  app->add_option("--export", command->export_form, "names: print the overflowing tensors, one a line, and nothing else")->check(CLI::IsMember({"names"}));
+  AddPlanOptions(app, &command->common, &command->options);
+  AddResult(app, &command->common);
+  AddFailOn(app, &command->common);
+  return [command] { return command->Run(); };
+}
+
+Command SetUpApply(CLI::App* app) {
+  auto command = std::make_shared<ApplyCommand>();
+  AddModel(app, &command->common);
+  app->add_option("--plan", command->plan_path, "The plan")->required();
+  AddOutput(app, &command->common, "The fixed model", true);
+  AddResult(app, &command->common);
+  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  return [command] { return command->Run(); };
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,78 @@
+#include <fmt/format.h>
+
+#include <map>
+
+#include "cli/console.h"
+#include "cli/options.h"
+#include "report/inspect.h"
+
+namespace halfsafe {
+namespace {
+
+struct DataCommand {
+  CommonOptions common;
+  std::vector<std::string> paths;
+  std::string model;
+
+  ExitCode Run() {
+    // With a model the K-th input_K.pb gets its input's name, and samples are held against the inputs.
+    const std::vector<InputSpec> inputs = model.empty() ? std::vector<InputSpec>() : Model::Load(model).Inputs();
+    const auto samples = OpenSamples(Paths(paths), inputs, {common.leading_axis});
+    WriteSamples(*samples, common.output);
+    return ExitCode::kOk;
+  }
+};
+
+struct MarkCommand {
+  CommonOptions common;
+  std::string pattern = ".*";
+
+  ExitCode Run() {
+    MarkOutputs(LoadModel(common.model, common), pattern).Save(common.output);
+    return ExitCode::kOk;
+  }
+};
+
+struct InspectCommand {
+  CommonOptions common;
+
+  ExitCode Run() {
+    const Model model = LoadModel(common.model, common);
+    const Inspection inspection = Inspect(model);
+    if (!common.json.empty()) WriteInspection(inspection, common.json);
+    if (!common.quiet) fmt::print("{}", ToText(inspection));
+    const bool overflow = !inspection.overflowing_weights.empty() || !inspection.overflowing_folds.empty();
+    return common.fail_on == "overflow" && overflow ? ExitCode::kNotRight : ExitCode::kOk;
+  }
+};
+
+}  // namespace
+
+Command SetUpData(CLI::App* app) {
+  auto command = std::make_shared<DataCommand>();
+  app->add_option("PATH", command->paths, "Samples in any format")->required();
+  AddOutput(app, &command->common, "A .json file (Polygraphy's input format), or a folder for .npz files", true);
+  app->add_option("--model", command->model, "The model that the samples are for: names the inputs of ONNX test data");
+  app->add_flag("--leading-axis", command->common.leading_axis, "An .npz holds many samples along its first axis");
+  return [command] { return command->Run(); };
+}
+
+Command SetUpMark(CLI::App* app) {
+  auto command = std::make_shared<MarkCommand>();
+  AddModel(app, &command->common);
+  AddOutput(app, &command->common, "The model with more outputs", true);
+  app->add_option("--tensors", command->pattern, "Only tensors whose name matches this regular expression");
+  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  return [command] { return command->Run(); };
+}
+
+Command SetUpInspect(CLI::App* app) {
+  auto command = std::make_shared<InspectCommand>();
+  AddModel(app, &command->common);
+  AddResult(app, &command->common);
+  AddFailOn(app, &command->common);
+  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  return [command] { return command->Run(); };
+}
+
+}  // namespace halfsafe

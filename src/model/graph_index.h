@@ -1,0 +1,101 @@
+#pragma once
+
+#include <onnx/defs/schema.h>
+#include <onnx/onnx_pb.h>
+
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "halfsafe/model.h"
+
+namespace halfsafe {
+
+/// What gives a tensor its value.
+enum class TensorKind {
+  kInput,       ///< A graph input that every sample gives.
+  kConstant,    ///< An initializer, or the output of a Constant node.
+  kBodyInput,   ///< An input of an If, Loop or Scan body, given by its node.
+  kActivation,  ///< The output of any other node.
+};
+
+struct TensorUse {
+  int node = -1;
+  int slot = 0;  ///< Position among the node's inputs.
+};
+
+/// One tensor of a model, in any of its graphs.
+struct TensorInfo {
+  std::string name;   ///< Unique in the model: the scope's path and the local name.
+  std::string local;  ///< The name inside its graph.
+  int graph = 0;
+  TensorKind kind = TensorKind::kActivation;
+  bool is_tensor = true;                   ///< False for sequences, optionals and maps.
+  DType dtype = DType::kUndefined;         ///< Undefined where inference found no type.
+  bool has_rank = false;
+  std::vector<int64_t> shape;              ///< -1 for free dimensions; meaningful when has_rank.
+  int producer = -1;                       ///< Node that writes it; -1 for inputs and initializers.
+  int producer_slot = 0;
+  std::vector<TensorUse> uses;             ///< Readers in all graphs, in graph order.
+  bool graph_output = false;               ///< An output of the main graph or of a body.
+  const onnx::TensorProto* data = nullptr; ///< The value of a dense constant.
+};
+
+struct NodeInfo {
+  const onnx::NodeProto* proto = nullptr;
+  std::string name;  ///< Unique in the model: the scope's path and the node's name, or its first output's.
+  int graph = 0;
+  std::vector<int> inputs;   ///< Tensor per input slot, -1 for an omitted one.
+  std::vector<int> outputs;  ///< Tensor per output slot, -1 for an omitted one.
+  std::vector<int> bodies;   ///< Graphs among its attributes.
+  const onnx::OpSchema* schema = nullptr;  ///< nullptr for operators that ONNX doesn't define.
+};
+
+struct GraphInfo {
+  const onnx::GraphProto* proto = nullptr;
+  std::string scope;      ///< "" for the main graph, else the path that prefixes its names.
+  int parent_node = -1;   ///< The If, Loop or Scan whose body this is.
+  int parent_graph = -1;
+  std::vector<int> inputs;   ///< Tensors of the graph's inputs.
+  std::vector<int> outputs;  ///< Tensors that its outputs name, which may belong to an outer graph.
+};
+
+/// Every tensor, node and graph of a model by number, with names resolved across bodies: who writes a tensor, who reads
+/// it, what type it has. Nodes are in graph order, a body's before the node that holds it. Refers into the model,
+/// which must outlive it and stay unchanged.
+class GraphIndex {
+ public:
+  /// Throws Error(kBadInput) when the graph is broken: a name read before it is written, or written twice, a node that
+  /// doesn't match its operator's schema, bodies nested too deep.
+  explicit GraphIndex(const Model& model);
+
+  const std::vector<TensorInfo>& tensors() const { return tensors_; }
+  const std::vector<NodeInfo>& nodes() const { return nodes_; }
+  const std::vector<GraphInfo>& graphs() const { return graphs_; }
+  const TensorInfo& tensor(int id) const { return tensors_[static_cast<size_t>(id)]; }
+  const NodeInfo& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
+
+  /// Number of the tensor or node with this full name; -1 when there is none.
+  int FindTensor(const std::string& name) const;
+  int FindNode(const std::string& name) const;
+
+ private:
+  using Scope = std::unordered_map<std::string, int>;
+
+  int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph, std::vector<Scope>* scopes);
+  int AddTensor(const std::string& local, int graph, TensorKind kind, std::vector<Scope>* scopes);
+  void AddNode(const onnx::NodeProto& node, int graph, std::vector<Scope>* scopes);
+  int Resolve(const std::string& local, const std::vector<Scope>& scopes) const;
+  void ReadTypes(const onnx::ModelProto& inferred);
+  void ReadGraphTypes(const onnx::GraphProto& graph, const std::string& scope);
+  void NameNodes();
+
+  const Model& model_;
+  std::vector<TensorInfo> tensors_;
+  std::vector<NodeInfo> nodes_;
+  std::vector<GraphInfo> graphs_;
+  std::unordered_map<std::string, int> tensor_by_name_;
+  std::unordered_map<std::string, int> node_by_name_;
+};
+
+}  // namespace halfsafe

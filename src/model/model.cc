@@ -1,0 +1,235 @@
+#include "halfsafe/model.h"
+
+#include <fmt/format.h>
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <onnx/checker.h>
+#include <onnx/inliner/inliner.h>
+#include <onnx/onnx_pb.h>
+
+#include <charconv>
+#include <cstring>
+#include <limits>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "base/file.h"
+#include "halfsafe/error.h"
+#include "halfsafe/half.h"
+#include "model/walk.h"
+
+namespace halfsafe {
+namespace {
+
+/// Where an external tensor's bytes lie.
+struct ExternalReference {
+  std::string location;
+  uint64_t offset = 0;
+  uint64_t length = 0;
+  bool has_length = false;
+};
+
+uint64_t ParseNumber(const std::string& text, const onnx::TensorProto& tensor, std::string_view key) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) {
+    throw BadInput(fmt::format("initializer {}: external data has {} '{}', expected a number", tensor.name(), key, text));
+  }
+  return value;
+}
+
+ExternalReference ReadReference(const onnx::TensorProto& tensor) {
+  ExternalReference reference;
+  for (const auto& entry : tensor.external_data()) {
+    if (entry.key() == "location") reference.location = entry.value();
+    if (entry.key() == "offset") reference.offset = ParseNumber(entry.value(), tensor, "offset");
+    if (entry.key() == "length") {
+      reference.length = ParseNumber(entry.value(), tensor, "length");
+      reference.has_length = true;
+    }
+  }
+  return reference;
+}
+
+bool IsExternal(const onnx::TensorProto& tensor) {
+  return tensor.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
+}
+
+}  // namespace
+
+struct Model::Impl {
+  std::filesystem::path path;
+  std::string sha256;
+  onnx::ModelProto proto;
+  std::map<std::string, DType> known_types;
+  /// External files by location, shared with models made from this one.
+  std::unordered_map<std::string, std::shared_ptr<MappedFile>> external;
+
+  void MapExternal(const onnx::TensorProto& tensor);
+};
+
+void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
+  const ExternalReference reference = ReadReference(tensor);
+  const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
+  if (!external.contains(reference.location)) {
+    std::filesystem::path file;
+    try {
+      // ONNX's own rules: relative, inside the folder, no links out of it, a regular file.
+      file = onnx::checker::resolve_external_data_location(folder, reference.location, tensor.name());
+    } catch (const std::exception& error) {
+      throw BadInput(fmt::format("{}: external data of initializer {} is refused: {}", path.string(), tensor.name(),
+                                 error.what()));
+    }
+    external[reference.location] = std::make_shared<MappedFile>(file, "external data");
+  }
+  const uint64_t size = external[reference.location]->bytes().size();
+  const uint64_t need = TensorByteSize(tensor);
+  if (reference.has_length && reference.length != need) {
+    throw BadInput(fmt::format("{}: initializer {} needs {} bytes, its external data entry says {}", path.string(),
+                               tensor.name(), need, reference.length));
+  }
+  if (reference.offset > size || need > size - reference.offset) {
+    throw BadInput(fmt::format("{}: initializer {} needs bytes {} to {} of {}, which has {}", path.string(), tensor.name(),
+                               reference.offset, reference.offset + need, reference.location, size));
+  }
+}
+
+Model::Model() : impl_(std::make_unique<Impl>()) {}
+Model::~Model() = default;
+Model::Model(Model&&) noexcept = default;
+Model& Model::operator=(Model&&) noexcept = default;
+
+Model::Model(const Model& base, onnx::ModelProto proto) : Model() {
+  impl_->path = base.impl_->path;
+  impl_->sha256 = base.impl_->sha256;
+  impl_->external = base.impl_->external;
+  impl_->proto = std::move(proto);
+}
+
+Model Model::Load(const std::filesystem::path& path) {
+  Model model;
+  Impl& impl = *model.impl_;
+  impl.path = path;
+  {
+    const MappedFile file(path, "model");
+    const auto bytes = file.bytes();
+    impl.sha256 = Sha256Hex(bytes);
+    if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
+      throw BadInput(fmt::format("{} has {} bytes; one protobuf file holds at most 2 GiB: use external data",
+                                 path.string(), bytes.size()));
+    }
+    google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+    google::protobuf::io::CodedInputStream coded(&stream);
+    coded.SetRecursionLimit(1000);
+    if (!impl.proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
+      throw BadInput(fmt::format("{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
+                                 path.string(), coded.CurrentPosition(), bytes.size()));
+    }
+  }
+  if (!impl.proto.has_graph() || impl.proto.graph().output_size() == 0 || impl.proto.opset_import_size() == 0) {
+    throw BadInput(fmt::format("{} is not an ONNX model: found no {}", path.string(),
+                               !impl.proto.has_graph()                  ? "graph"
+                               : impl.proto.graph().output_size() == 0 ? "graph output"
+                                                                        : "opset import"));
+  }
+  if (impl.proto.functions_size() > 0) onnx::inliner::InlineLocalFunctions(impl.proto, true);
+  ForEachTensorConstant(impl.proto.graph(), [&](const onnx::TensorProto& tensor) {
+    if (IsExternal(tensor)) impl.MapExternal(tensor);
+  });
+  return model;
+}
+
+const onnx::ModelProto& Model::proto() const { return impl_->proto; }
+const std::map<std::string, DType>& Model::known_types() const { return impl_->known_types; }
+void Model::SetKnownTypes(std::map<std::string, DType> types) { impl_->known_types = std::move(types); }
+const std::string& Model::sha256() const { return impl_->sha256; }
+const std::filesystem::path& Model::path() const { return impl_->path; }
+
+std::span<const std::byte> Model::RawBytes(const onnx::TensorProto& tensor) const {
+  if (IsExternal(tensor)) {
+    const ExternalReference reference = ReadReference(tensor);
+    return impl_->external.at(reference.location)->bytes().subspan(reference.offset, TensorByteSize(tensor));
+  }
+  return std::as_bytes(std::span(tensor.raw_data().data(), tensor.raw_data().size()));
+}
+
+uint64_t Model::bytes() const {
+  uint64_t total = impl_->proto.ByteSizeLong();
+  ForEachTensorConstant(impl_->proto.graph(), [&](const onnx::TensorProto& tensor) {
+    if (IsExternal(tensor)) total += TensorByteSize(tensor);
+  });
+  return total;
+}
+
+std::vector<InputSpec> Model::Inputs() const {
+  std::unordered_set<std::string> initialized;
+  for (const auto& tensor : impl_->proto.graph().initializer()) initialized.insert(tensor.name());
+  for (const auto& tensor : impl_->proto.graph().sparse_initializer()) initialized.insert(tensor.values().name());
+  std::vector<InputSpec> specs;
+  for (const auto& input : impl_->proto.graph().input()) {
+    if (initialized.contains(input.name())) continue;
+    InputSpec spec;
+    spec.name = input.name();
+    if (!input.type().has_tensor_type()) {
+      throw BadInput(fmt::format("{}: input {} is not a tensor; only tensor inputs can be given", impl_->path.string(),
+                                 input.name()));
+    }
+    spec.dtype = static_cast<DType>(input.type().tensor_type().elem_type());
+    spec.any_rank = !input.type().tensor_type().has_shape();
+    for (const auto& dim : input.type().tensor_type().shape().dim()) {
+      // Some exporters write -1 for a free dimension where the standard has no value or a name.
+      spec.shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
+    }
+    specs.push_back(std::move(spec));
+  }
+  return specs;
+}
+
+void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
+  // Weights that lie in external files of the source move into the new file or its own data file: a model that points
+  // into another model's files would break when that one goes.
+  const bool external = bytes() > external_threshold;
+  const std::filesystem::path data_path = path.string() + ".data";
+  std::unique_ptr<AtomicFile> data;
+  if (external) data = std::make_unique<AtomicFile>(data_path);
+  AtomicFile file(path);
+  onnx::ModelProto proto = WithoutLargeTensors(impl_->proto, external ? 1024 : std::numeric_limits<size_t>::max());
+  std::vector<const onnx::TensorProto*> sources;
+  ForEachTensorConstant(impl_->proto.graph(), [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
+  size_t next = 0;
+  ForEachMutableTensorConstant(proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
+    const onnx::TensorProto& source = *sources[next++];
+    const auto raw = RawBytes(source);
+    const bool moved = IsExternal(source) || tensor->raw_data().size() != source.raw_data().size();
+    if (!moved) return;
+    tensor->clear_external_data();
+    if (!external) {
+      tensor->clear_data_location();
+      tensor->set_raw_data(raw.data(), raw.size());
+      return;
+    }
+    // Mapping wants page-aligned offsets.
+    constexpr uint64_t kAlign = 4096;
+    static constexpr char kZeros[kAlign] = {};
+    data->Write(kZeros, (kAlign - data->size() % kAlign) % kAlign);
+    tensor->set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
+    const std::pair<const char*, std::string> entries[] = {{"location", data_path.filename().string()},
+                                                           {"offset", std::to_string(data->size())},
+                                                           {"length", std::to_string(raw.size())}};
+    for (const auto& [key, value] : entries) {
+      auto* entry = tensor->add_external_data();
+      entry->set_key(key);
+      entry->set_value(value);
+    }
+    data->Write(raw.data(), raw.size());
+  });
+  std::string text;
+  if (!proto.SerializeToString(&text)) {
+    throw BadInput(fmt::format("cannot write {}: the model is larger than one protobuf file can be", path.string()));
+  }
+  file.Write(text);
+  if (data) data->Commit();
+  file.Commit();
+}
+
+}  // namespace halfsafe

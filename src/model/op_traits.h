@@ -1,0 +1,37 @@
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <string_view>
+
+namespace halfsafe {
+
+/// What a result is made of, as far as its range and its rounding are concerned.
+enum class Values {
+  kNew,       ///< Computed: any value may appear.
+  kPermuted,  ///< Exactly the values of input 0, each once: its statistics are the input's.
+  kSelected,  ///< Values of the inputs, or zero: rounding rounded inputs again changes nothing.
+};
+
+/// The sums inside an operator, whose partial results a runtime may store in the operator's own precision.
+enum class Sums {
+  kNone,
+  kElements,  ///< Sums of elements of input 0: means, pools.
+  kSquares,   ///< Sums of squares of elements of input 0: variances, norms.
+  kProducts,  ///< Dot products of elements of inputs 0 and 1, plus input 2 where there is one.
+};
+
+/// Everything halfsafe knows about an operator beyond its ONNX schema.
+struct OpTraits {
+  std::string_view op_type;
+  Values values = Values::kNew;
+  Sums sums = Sums::kNone;
+  /// Its result blows up where input `pole` is zero, so that input must not vanish: -1 for none.
+  int pole = -1;
+  bool type_by_attribute = false;  ///< Its output type comes from an attribute that rewriting would have to edit.
+};
+
+/// The row of an operator of the standard domain; a row of defaults for all others.
+const OpTraits& TraitsOf(const onnx::NodeProto& node);
+
+}  // namespace halfsafe

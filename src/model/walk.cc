@@ -1,0 +1,182 @@
+#include "model/walk.h"
+
+#include <fmt/format.h>
+
+#include "halfsafe/error.h"
+#include "halfsafe/sample.h"
+
+namespace halfsafe {
+namespace {
+
+/// Bits of one element; 0 where the type has no fixed size.
+uint64_t ElementBits(int type) {
+  switch (type) {
+    case onnx::TensorProto::UINT4:
+    case onnx::TensorProto::INT4:
+    case onnx::TensorProto::FLOAT4E2M1:
+      return 4;
+    case onnx::TensorProto::FLOAT8E4M3FN:
+    case onnx::TensorProto::FLOAT8E4M3FNUZ:
+    case onnx::TensorProto::FLOAT8E5M2:
+    case onnx::TensorProto::FLOAT8E5M2FNUZ:
+    case onnx::TensorProto::FLOAT8E8M0:
+      return 8;
+    case onnx::TensorProto::COMPLEX64:
+      return 64;
+    case onnx::TensorProto::COMPLEX128:
+      return 128;
+    default:
+      return 8 * DTypeSize(static_cast<DType>(type));
+  }
+}
+
+/// Copies all fields of a graph except large raw data. `Visit` order equals ForEachTensorConstant's.
+void CopyGraph(const onnx::GraphProto& from, size_t largest, onnx::GraphProto* to);
+
+void CopyTensor(const onnx::TensorProto& from, size_t largest, onnx::TensorProto* to) {
+  if (from.raw_data().size() <= largest) {
+    *to = from;
+    return;
+  }
+  *to->mutable_dims() = from.dims();
+  to->set_data_type(from.data_type());
+  to->set_name(from.name());
+  to->set_doc_string(from.doc_string());
+}
+
+void CopyNode(const onnx::NodeProto& from, size_t largest, onnx::NodeProto* to) {
+  *to->mutable_input() = from.input();
+  *to->mutable_output() = from.output();
+  to->set_name(from.name());
+  to->set_op_type(from.op_type());
+  if (from.has_domain()) to->set_domain(from.domain());
+  if (from.has_overload()) to->set_overload(from.overload());
+  if (from.has_doc_string()) to->set_doc_string(from.doc_string());
+  *to->mutable_metadata_props() = from.metadata_props();
+  *to->mutable_device_configurations() = from.device_configurations();
+  for (const auto& attribute : from.attribute()) {
+    onnx::AttributeProto* copy = to->add_attribute();
+    if (attribute.has_t() || attribute.has_g()) {
+      copy->set_name(attribute.name());
+      copy->set_type(attribute.type());
+      if (attribute.has_t()) CopyTensor(attribute.t(), largest, copy->mutable_t());
+      if (attribute.has_g()) CopyGraph(attribute.g(), largest, copy->mutable_g());
+    } else {
+      *copy = attribute;
+    }
+  }
+}
+
+void CopyGraph(const onnx::GraphProto& from, size_t largest, onnx::GraphProto* to) {
+  to->set_name(from.name());
+  if (from.has_doc_string()) to->set_doc_string(from.doc_string());
+  *to->mutable_input() = from.input();
+  *to->mutable_output() = from.output();
+  *to->mutable_value_info() = from.value_info();
+  *to->mutable_quantization_annotation() = from.quantization_annotation();
+  *to->mutable_sparse_initializer() = from.sparse_initializer();
+  *to->mutable_metadata_props() = from.metadata_props();
+  for (const auto& tensor : from.initializer()) CopyTensor(tensor, largest, to->add_initializer());
+  for (const auto& node : from.node()) CopyNode(node, largest, to->add_node());
+}
+
+}  // namespace
+
+uint64_t TensorElementCount(const onnx::TensorProto& tensor) {
+  uint64_t count = 1;
+  for (const int64_t dim : tensor.dims()) {
+    if (dim < 0 || __builtin_mul_overflow(count, static_cast<uint64_t>(dim), &count)) {
+      throw BadInput(fmt::format("tensor {} has dimensions [{}], which no tensor can have", tensor.name(),
+                                 fmt::join(tensor.dims(), ", ")));
+    }
+  }
+  return count;
+}
+
+uint64_t TensorByteSize(const onnx::TensorProto& tensor) {
+  const uint64_t count = TensorElementCount(tensor);
+  const uint64_t bits = ElementBits(tensor.data_type());
+  if (bits == 0) {
+    throw BadInput(fmt::format("tensor {} has {} elements, which have no raw form", tensor.name(),
+                               DTypeName(static_cast<DType>(tensor.data_type()))));
+  }
+  uint64_t total = 0;
+  if (__builtin_mul_overflow(count, bits, &total)) {
+    throw BadInput(fmt::format("tensor {} is too large: {} elements", tensor.name(), count));
+  }
+  return (total + 7) / 8;
+}
+
+void ForEachTensorConstant(const onnx::GraphProto& graph, const std::function<void(const onnx::TensorProto&)>& visit) {
+  for (const auto& tensor : graph.initializer()) visit(tensor);
+  for (const auto& node : graph.node()) {
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_t()) visit(attribute.t());
+      if (attribute.has_g()) ForEachTensorConstant(attribute.g(), visit);
+    }
+  }
+}
+
+void ForEachMutableTensorConstant(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto*)>& visit) {
+  // The order is the other function's; the cast is safe because `graph` is mutable.
+  ForEachTensorConstant(*graph, [&](const onnx::TensorProto& tensor) { visit(const_cast<onnx::TensorProto*>(&tensor)); });
+}
+
+void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
+                  const std::function<void(onnx::GraphProto*, const std::string&)>& visit) {
+  visit(graph, scope);
+  for (auto& node : *graph->mutable_node()) {
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (!attribute.has_g()) continue;
+      ForEachGraph(attribute.mutable_g(), scope + LocalNodeName(node) + "/" + attribute.name() + "/", visit);
+    }
+  }
+}
+
+const std::string& LocalNodeName(const onnx::NodeProto& node) {
+  static const std::string kNone;
+  if (!node.name().empty()) return node.name();
+  for (const auto& output : node.output()) {
+    if (!output.empty()) return output;
+  }
+  return kNone;
+}
+
+onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t largest) {
+  onnx::ModelProto copy;
+  copy.set_ir_version(model.ir_version());
+  *copy.mutable_opset_import() = model.opset_import();
+  copy.set_producer_name(model.producer_name());
+  copy.set_producer_version(model.producer_version());
+  copy.set_domain(model.domain());
+  copy.set_model_version(model.model_version());
+  copy.set_doc_string(model.doc_string());
+  *copy.mutable_metadata_props() = model.metadata_props();
+  *copy.mutable_training_info() = model.training_info();
+  *copy.mutable_functions() = model.functions();
+  *copy.mutable_configuration() = model.configuration();
+  CopyGraph(model.graph(), largest, copy.mutable_graph());
+  return copy;
+}
+
+const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name) {
+  for (const auto& attribute : node.attribute()) {
+    if (attribute.name() == name) return &attribute;
+  }
+  return nullptr;
+}
+
+int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t otherwise) {
+  const auto* attribute = FindAttribute(node, name);
+  return attribute != nullptr && attribute->has_i() ? attribute->i() : otherwise;
+}
+
+int OpsetVersion(const onnx::ModelProto& model, const std::string& domain) {
+  const auto canonical = [](const std::string& name) { return name == "ai.onnx" ? std::string() : name; };
+  for (const auto& import : model.opset_import()) {
+    if (canonical(import.domain()) == canonical(domain)) return static_cast<int>(import.version());
+  }
+  return 0;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <onnx/onnx_pb.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <string>
+
+namespace halfsafe {
+
+/// Bytes that the elements of `tensor` take in raw form. Throws BadInput for negative dimensions, sizes that overflow
+/// and element types without a fixed size.
+uint64_t TensorByteSize(const onnx::TensorProto& tensor);
+
+/// Number of elements by dims. Throws like TensorByteSize.
+uint64_t TensorElementCount(const onnx::TensorProto& tensor);
+
+/// Calls `visit` for every dense tensor constant of `graph` and the graphs inside it, always in the same order:
+/// initializers, then tensor attributes of the nodes in order.
+void ForEachTensorConstant(const onnx::GraphProto& graph, const std::function<void(const onnx::TensorProto&)>& visit);
+void ForEachMutableTensorConstant(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto*)>& visit);
+
+/// Calls `visit` for `graph` and every graph inside it, outermost first, with the scope that names its tensors:
+/// "" for the main graph, "If_3/then_branch/" for a body.
+void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
+                  const std::function<void(onnx::GraphProto*, const std::string&)>& visit);
+
+/// The name that a node goes by inside its graph: its own, or its first output's where it has none.
+const std::string& LocalNodeName(const onnx::NodeProto& node);
+
+/// A copy of `model` whose tensors of more than `largest` raw bytes keep dims and type and lose their data. Large
+/// weights are never copied on the way.
+onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t largest);
+
+/// The attribute called `name`, or nullptr.
+const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
+int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t otherwise);
+
+/// The opset version that the model imports for `domain` ("" and "ai.onnx" are one); 0 when it imports none.
+int OpsetVersion(const onnx::ModelProto& model, const std::string& domain);
+
+}  // namespace halfsafe

@@ -1,0 +1,147 @@
+#include "observe/observer.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "halfsafe/half.h"
+
+namespace halfsafe {
+namespace {
+
+/// Values per task: large enough to hide the cost of a task, fixed so that sums don't depend on the number of threads.
+constexpr size_t kTask = 1 << 16;
+
+/// Adds 16-bit floats by way of a small FP32 buffer.
+void AddSixteenBit(const uint16_t* values, size_t count, float (*value_of)(uint16_t), BlockStats* stats) {
+  float buffer[1024];
+  while (count > 0) {
+    const size_t size = std::min(count, std::size(buffer));
+    for (size_t i = 0; i < size; ++i) buffer[i] = value_of(values[i]);
+    AddValues(buffer, size, stats);
+    values += size;
+    count -= size;
+  }
+}
+
+void AddAny(DType dtype, const void* values, size_t begin, size_t count, BlockStats* stats) {
+  switch (dtype) {
+    case DType::kFloat:
+      return AddValues(static_cast<const float*>(values) + begin, count, stats);
+    case DType::kDouble:
+      return AddValuesScalar(static_cast<const double*>(values) + begin, count, stats);
+    case DType::kFloat16:
+      return AddSixteenBit(static_cast<const uint16_t*>(values) + begin, count, HalfValue, stats);
+    case DType::kBfloat16:
+      return AddSixteenBit(static_cast<const uint16_t*>(values) + begin, count, Bfloat16Value, stats);
+    default:
+      break;
+  }
+}
+
+/// The smallest over all rows of the largest value in the row.
+double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, const RowAxis& rows) {
+  const int64_t rank = static_cast<int64_t>(shape.size());
+  const int64_t axis = rows.axis < 0 ? rows.axis + rank : rows.axis;
+  int64_t outer = 1, length = 1, inner = 1;
+  for (int64_t i = 0; i < rank; ++i) {
+    const int64_t dim = shape[static_cast<size_t>(i)];
+    if (i < axis) {
+      outer *= dim;
+    } else if (i == axis || rows.to_the_end) {
+      length *= dim;
+    } else {
+      inner *= dim;
+    }
+  }
+  double smallest = INFINITY;
+  for (int64_t o = 0; o < outer; ++o) {
+    for (int64_t i = 0; i < inner; ++i) {
+      const float* row = values + o * length * inner + i;
+      float largest = -INFINITY;
+      for (int64_t k = 0; k < length; ++k) largest = std::max(largest, row[k * inner]);
+      smallest = std::min<double>(smallest, largest);
+    }
+  }
+  return smallest;
+}
+
+}  // namespace
+
+BlockStats StatsOf(DType dtype, const void* values, size_t count,
+                   const std::function<void(size_t, const std::function<void(size_t)>&)>& parallel) {
+  BlockStats total;
+  const size_t tasks = (count + kTask - 1) / kTask;
+  if (tasks < 2 || !parallel) {
+    for (size_t begin = 0; begin < count; begin += kTask) AddAny(dtype, values, begin, std::min(kTask, count - begin), &total);
+    return total;
+  }
+  std::vector<BlockStats> parts(tasks);
+  parallel(tasks, [&](size_t task) {
+    const size_t begin = task * kTask;
+    AddAny(dtype, values, begin, std::min(kTask, count - begin), &parts[task]);
+  });
+  for (const BlockStats& part : parts) total.Merge(part);
+  return total;
+}
+
+TensorStats ToTensorStats(const BlockStats& block) {
+  TensorStats stats;
+  stats.count = block.finite;
+  stats.nan_count = block.nan;
+  stats.inf_count = block.inf;
+  stats.overflow_count = block.overflow;
+  stats.subnormal_count = block.subnormal;
+  stats.min = block.min;
+  stats.max = block.max;
+  stats.abs_max = block.finite == 0 ? 0.0 : std::max(std::fabs(block.min), std::fabs(block.max));
+  stats.abs_sum = block.abs_sum;
+  stats.exponents = block.rare_exponents;
+  for (size_t biased = 0; biased < block.exponents.size(); ++biased) {
+    if (block.exponents[biased] > 0) stats.exponents[static_cast<int>(biased) - 127] += block.exponents[biased];
+  }
+  return stats;
+}
+
+int64_t Observer::AddSlot(std::optional<RowAxis> rows) {
+  slots_.emplace_back().rows = rows;
+  return static_cast<int64_t>(slots_.size()) - 1;
+}
+
+void Observer::AddCall(Slot* slot, const BlockStats& call) {
+  if (call.finite > 0) {
+    const double abs_max = std::max(std::fabs(call.min), std::fabs(call.max));
+    if (abs_max > slot->abs_max || (abs_max == slot->abs_max && sample_ < slot->abs_max_sample)) {
+      slot->abs_max = abs_max;
+      slot->abs_max_sample = sample_;
+    }
+    slot->abs_sum = std::max(slot->abs_sum, call.abs_sum);
+  }
+  slot->stats.Merge(call);
+}
+
+void Observer::Process(const Tap& tap) {
+  if (tap.output != tap.input) std::memcpy(tap.output, tap.input, tap.count * DTypeSize(tap.dtype));
+  Slot& slot = slots_[static_cast<size_t>(tap.id)];
+  AddCall(&slot, StatsOf(tap.dtype, tap.input, tap.count, tap.parallel));
+  if (slot.rows && tap.dtype == DType::kFloat && tap.count > 0) {
+    const double smallest = SmallestRowMax(static_cast<const float*>(tap.input), tap.shape, *slot.rows);
+    slot.row_max_min = slot.row_max_min ? std::min(*slot.row_max_min, smallest) : smallest;
+  }
+}
+
+void Observer::Add(int64_t slot, const Array& array) {
+  AddCall(&slots_[static_cast<size_t>(slot)], StatsOf(array.dtype, array.bytes.data(),
+                                                      array.bytes.size() / DTypeSize(array.dtype), nullptr));
+}
+
+TensorStats Observer::Result(int64_t slot_number) const {
+  const Slot& slot = slots_[static_cast<size_t>(slot_number)];
+  TensorStats stats = ToTensorStats(slot.stats);
+  stats.abs_max_sample = slot.abs_max_sample;
+  stats.abs_sum = slot.abs_sum;
+  stats.row_max_min = slot.row_max_min;
+  return stats;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,57 @@
+#pragma once
+
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halfsafe/ranges.h"
+#include "observe/stats_kernel.h"
+#include "runtime/session.h"
+
+namespace halfsafe {
+
+/// Which axis of a Softmax input its rows run along. Before opset 13 a row spans all axes from `axis` on.
+struct RowAxis {
+  int64_t axis = -1;
+  bool to_the_end = false;
+};
+
+/// Collects statistics of tapped tensors. A slot is one tensor; its number is the tap's id.
+class Observer : public TapHandler {
+ public:
+  /// Returns the new slot's number. With `rows`, the smallest row maximum is kept too.
+  int64_t AddSlot(std::optional<RowAxis> rows = std::nullopt);
+  /// Statistics from now on belong to the sample of this name.
+  void BeginSample(std::string name) { sample_ = std::move(name); }
+
+  void Process(const Tap& tap) override;
+  /// Adds values of a tensor that no tap sees: a graph input, a recorded tensor.
+  void Add(int64_t slot, const Array& array);
+
+  /// What the slot has seen; name, dtype and constant are the caller's to fill.
+  TensorStats Result(int64_t slot) const;
+
+ private:
+  struct Slot {
+    BlockStats stats;
+    double abs_max = -1.0;
+    std::string abs_max_sample;
+    double abs_sum = 0.0;
+    std::optional<RowAxis> rows;
+    std::optional<double> row_max_min;
+  };
+  void AddCall(Slot* slot, const BlockStats& call);
+
+  std::vector<Slot> slots_;
+  std::string sample_;
+};
+
+/// `stats` in the public form; name, dtype, constant and sample are the caller's to fill.
+TensorStats ToTensorStats(const BlockStats& stats);
+
+/// Statistics of `count` values of any float type; `parallel` (may be empty) runs pieces of large tensors.
+BlockStats StatsOf(DType dtype, const void* values, size_t count,
+                   const std::function<void(size_t, const std::function<void(size_t)>&)>& parallel);
+
+}  // namespace halfsafe

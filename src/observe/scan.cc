@@ -1,0 +1,227 @@
+#include <fmt/format.h>
+
+#include <regex>
+#include <unordered_map>
+
+#include "halfsafe/error.h"
+#include "halfsafe/ranges.h"
+#include "model/graph_index.h"
+#include "model/op_traits.h"
+#include "model/walk.h"
+#include "observe/constants.h"
+#include "observe/observer.h"
+#include "observe/sum_bound.h"
+#include "runtime/session_cache.h"
+
+namespace halfsafe {
+namespace {
+
+/// Where each tensor's statistics come from.
+struct Slots {
+  std::vector<int64_t> slot;   ///< Per tensor: its slot in the observer, or -1.
+  std::vector<int> same_as;    ///< Per tensor: the tensor that holds the same values, or -1.
+};
+
+std::optional<RowAxis> RowsOf(const GraphIndex& index, const Model& model, const TensorInfo& tensor) {
+  for (const TensorUse& use : tensor.uses) {
+    const onnx::NodeProto& node = *index.node(use.node).proto;
+    if (node.op_type() != "Softmax" || !node.domain().empty()) continue;
+    const bool old = OpsetVersion(model.proto(), "") < 13;
+    return RowAxis{IntAttribute(node, "axis", old ? 1 : -1), old};
+  }
+  return std::nullopt;
+}
+
+Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observer) {
+  Slots slots;
+  slots.slot.assign(index.tensors().size(), -1);
+  slots.same_as.assign(index.tensors().size(), -1);
+  for (size_t id = 0; id < index.tensors().size(); ++id) {
+    const TensorInfo& tensor = index.tensors()[id];
+    if (!tensor.is_tensor || !IsFloat(tensor.dtype) || tensor.kind == TensorKind::kConstant) continue;
+    if (tensor.producer >= 0) {
+      const NodeInfo& node = index.node(tensor.producer);
+      const int source = node.inputs.empty() ? -1 : node.inputs[0];
+      // Only within one graph: a body may run any number of times on the same outer tensor.
+      if (TraitsOf(*node.proto).values == Values::kPermuted && source >= 0 && index.tensor(source).graph == tensor.graph &&
+          tensor.producer_slot == 0 && !RowsOf(index, model, tensor)) {
+        slots.same_as[id] = source;
+        continue;
+      }
+    }
+    slots.slot[id] = observer->AddSlot(RowsOf(index, model, tensor));
+  }
+  return slots;
+}
+
+/// Taps for everything that a slot observes; graph inputs are read from the samples instead.
+SessionModel TappedModel(const Model& model, const GraphIndex& index, const Slots& slots) {
+  SessionModel session = MakeSessionModel(model);
+  const auto find = [&](const std::string& name) {
+    const int id = index.FindTensor(name);
+    return id >= 0 && index.tensor(id).kind != TensorKind::kInput ? id : -1;
+  };
+  InsertTaps(
+      &session.proto,
+      [&](const std::string& name) {
+        const int id = find(name);
+        return id < 0 ? -1 : slots.slot[static_cast<size_t>(id)];
+      },
+      [&](const std::string& name) { return index.tensor(find(name)).dtype; });
+  return session;
+}
+
+/// Statistics of all float tensors in graph order: inputs, weights, then results as nodes write them.
+RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slots, const Observer& observer,
+                   uint64_t samples) {
+  RangeTable table;
+  table.model_sha256 = model.sha256();
+  table.samples = samples;
+  std::unordered_map<int, TensorStats> done;
+  const std::vector<TensorStats> constants = ConstantStats(model, index);
+  std::unordered_map<std::string, const TensorStats*> constant_of;
+  for (const TensorStats& stats : constants) constant_of[stats.name] = &stats;
+  for (size_t number = 0; number < index.tensors().size(); ++number) {
+    const int id = static_cast<int>(number);
+    const TensorInfo& tensor = index.tensor(id);
+    TensorStats stats;
+    if (const auto constant = constant_of.find(tensor.name); constant != constant_of.end()) {
+      stats = *constant->second;
+    } else if (slots.slot[number] >= 0) {
+      stats = observer.Result(slots.slot[number]);
+    } else if (slots.same_as[number] >= 0) {
+      const auto source = done.find(slots.same_as[number]);
+      if (source == done.end()) continue;
+      stats = source->second;
+      stats.constant = false;
+      stats.row_max_min.reset();
+    } else {
+      continue;
+    }
+    stats.name = tensor.name;
+    stats.dtype = tensor.dtype;
+    stats.sum_bound.reset();
+    done.emplace(id, stats);
+    table.tensors.push_back(std::move(stats));
+  }
+  AddSumBounds(model, index, &table);
+  return table;
+}
+
+/// Writes the chosen tensors of each run in Polygraphy's output JSON.
+class OutputRecorder {
+ public:
+  OutputRecorder(const GraphIndex& index, const ScanOptions& options, SessionModel* session) {
+    if (options.save_outputs.empty()) return;
+    std::unordered_map<std::string, bool> outputs;
+    for (const auto& output : session->proto.graph().output()) outputs[output.name()] = true;
+    std::regex wanted;
+    try {
+      wanted = std::regex(options.save_tensors);
+    } catch (const std::regex_error& error) {
+      throw BadUsage(fmt::format("--tensors '{}' is not a regular expression: {}", options.save_tensors, error.what()));
+    }
+    for (const TensorInfo& tensor : index.tensors()) {
+      const bool result = tensor.kind == TensorKind::kActivation && tensor.graph == 0 && tensor.is_tensor;
+      if (!result || !std::regex_search(tensor.name, wanted)) continue;
+      chosen_[tensor.name] = true;
+      if (!outputs.contains(tensor.name)) session->proto.mutable_graph()->add_output()->set_name(tensor.name);
+    }
+    if (chosen_.empty()) throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
+    writer_ = std::make_unique<RecordedOutputsWriter>(options.save_outputs, "halfsafe");
+  }
+
+  void Add(const Session& session, const std::vector<Ort::Value>& values) {
+    if (!writer_) return;
+    std::vector<NamedArray> outputs;
+    for (size_t i = 0; i < values.size(); ++i) {
+      const std::string& name = session.output_names()[i];
+      if (!chosen_.contains(name)) continue;
+      const OutputView view = View(values[i], name);
+      const auto* bytes = static_cast<const std::byte*>(view.data);
+      outputs.push_back({name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
+    }
+    writer_->Add(outputs);
+  }
+  void Commit() {
+    if (writer_) writer_->Commit();
+  }
+
+ private:
+  std::unordered_map<std::string, bool> chosen_;
+  std::unique_ptr<RecordedOutputsWriter> writer_;
+};
+
+}  // namespace
+
+RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options, Progress* progress) {
+  const GraphIndex index(model);
+  Observer observer;
+  const Slots slots = ChooseSlots(index, model, &observer);
+  SessionModel session_model = TappedModel(model, index, slots);
+  OutputRecorder recorder(index, options, &session_model);
+
+  SessionOptions session_options;
+  session_options.threads = options.threads;
+  session_options.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
+  session_options.custom_op_libraries = options.custom_op_libraries;
+  session_options.taps = &observer;
+  SessionCache sessions(session_model, session_options, SameShapes(samples));
+
+  const std::vector<InputSpec> inputs = model.Inputs();
+  progress->Begin("scan", samples.size());
+  for (uint64_t i = 0; i < samples.size(); ++i) {
+    ThrowIfInterrupted();
+    const Sample sample = samples.Read(i);
+    ValidateSample(sample, inputs);
+    observer.BeginSample(sample.name);
+    for (const NamedArray& input : sample.inputs) {
+      const int id = index.FindTensor(input.name);
+      if (id >= 0 && slots.slot[static_cast<size_t>(id)] >= 0) observer.Add(slots.slot[static_cast<size_t>(id)], input.array);
+    }
+    Session& session = sessions.For(sample);
+    recorder.Add(session, session.Run(sample));
+    progress->Step();
+  }
+  progress->End();
+  recorder.Commit();
+  return Collect(model, index, slots, observer, samples.size());
+}
+
+RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progress* progress) {
+  const GraphIndex index(model);
+  Observer observer;
+  Slots slots;
+  slots.slot.assign(index.tensors().size(), -1);
+  slots.same_as.assign(index.tensors().size(), -1);
+  progress->Begin("read", recorded.size());
+  for (uint64_t i = 0; i < recorded.size(); ++i) {
+    ThrowIfInterrupted();
+    const Sample sample = recorded.Read(i);
+    observer.BeginSample(sample.name);
+    bool known = false;
+    for (const NamedArray& tensor : sample.inputs) {
+      const int id = index.FindTensor(tensor.name);
+      if (id < 0) continue;
+      known = true;
+      if (!IsFloat(tensor.array.dtype)) continue;
+      int64_t& slot = slots.slot[static_cast<size_t>(id)];
+      if (slot < 0) slot = observer.AddSlot();
+      observer.Add(slot, tensor.array);
+    }
+    if (!known) throw BadInput(fmt::format("{}: none of its tensors is one of the model's", sample.name));
+    progress->Step();
+  }
+  progress->End();
+  return Collect(model, index, slots, observer, recorded.size());
+}
+
+RangeTable ScanConstants(const Model& model) {
+  const GraphIndex index(model);
+  RangeTable table;
+  table.model_sha256 = model.sha256();
+  table.tensors = ConstantStats(model, index);
+  return table;
+}
+
+}  // namespace halfsafe

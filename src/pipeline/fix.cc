@@ -1,0 +1,61 @@
+#include <algorithm>
+#include <cmath>
+
+#include "halfsafe/halfsafe.h"
+
+namespace halfsafe {
+namespace {
+
+/// Sample i is held out when the running share passes a whole number: spread evenly, the same in every run.
+class Split : public SampleSource {
+ public:
+  Split(const SampleSource& source, double share, bool held_out) : source_(source) {
+    for (uint64_t i = 0; i < source.size(); ++i) {
+      const bool out = std::floor(static_cast<double>(i + 1) * share) > std::floor(static_cast<double>(i) * share);
+      if (out == held_out) members_.push_back(i);
+    }
+  }
+  uint64_t size() const override { return members_.size(); }
+  Sample Read(uint64_t index) const override { return source_.Read(members_[index]); }
+
+ private:
+  const SampleSource& source_;
+  std::vector<uint64_t> members_;
+};
+
+}  // namespace
+
+FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& options, Progress* progress) {
+  const Split samples(all, options.holdout, false);
+  const Split held_out(all, options.holdout, true);
+  if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
+  RangeTable ranges = Scan(model, samples, options.scan, progress);
+  Plan plan = MakePlan(model, ranges, options.plan);
+  for (const std::string& warning : plan.warnings) progress->Warn(warning);
+
+  CheckOptions check = options.check;
+  check.ranges = &ranges;
+  Model fixed = Apply(model, plan);
+  CheckResult result = Check(model, fixed, samples, check, progress);
+  std::vector<Widening> widenings;
+  std::optional<ModelErrors> plain = result.plain;
+  check.plain = false;  // It doesn't change from one step to the next.
+  while (!result.fixed.right) {
+    Widening widening = Widen(model, &plan, samples, check, progress);
+    if (!widening.possible) break;
+    widenings.push_back(std::move(widening));
+    fixed = Apply(model, plan);
+    result = Check(model, fixed, samples, check, progress);
+  }
+  result.plain = std::move(plain);
+
+  const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(),
+                                      [](const NodePlan& node) { return node.precision != Precision::kFp32; });
+  FixResult fix{std::move(ranges), std::move(plan), std::move(fixed), std::move(result), std::nullopt, std::move(widenings), false, only_fp32};
+  check.ranges = nullptr;
+  if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);
+  fix.right = fix.check.fixed.right && (!fix.holdout || fix.holdout->fixed.right);
+  return fix;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,63 @@
+#include <fmt/format.h>
+
+#include "base/json.h"
+#include "halfsafe/plan.h"
+
+namespace halfsafe {
+namespace {
+
+constexpr char kFormat[] = "halfsafe-plan";
+constexpr int kVersion = 1;
+
+Precision PrecisionFrom(const JsonReader& json, const char* key) {
+  const std::string name = json.String(key);
+  for (const Precision precision : {Precision::kFp16, Precision::kBf16, Precision::kFp32}) {
+    if (name == PrecisionName(precision)) return precision;
+  }
+  throw json.Wrong(key, "\"fp16\", \"bf16\" or \"fp32\"");
+}
+
+}  // namespace
+
+std::string ToJson(const Plan& plan) {
+  nlohmann::ordered_json json = {{"format", kFormat}, {"version", kVersion}, {"model_sha256", plan.model_sha256}};
+  json["nodes"] = nlohmann::ordered_json::array();
+  for (const NodePlan& node : plan.nodes) {
+    json["nodes"].push_back({{"name", node.name}, {"precision", PrecisionName(node.precision)}, {"reason", node.reason}, {"evidence", node.evidence}});
+  }
+  json["tensors"] = nlohmann::ordered_json::array();
+  for (const TensorPlan& tensor : plan.tensors) json["tensors"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
+  json["constants"] = nlohmann::ordered_json::array();
+  for (const ConstantPlan& constant : plan.constants) {
+    json["constants"].push_back({{"name", constant.name}, {"clamp", constant.clamp}, {"reason", constant.reason}, {"evidence", constant.evidence}});
+  }
+  json["io"] = nlohmann::ordered_json::array();
+  for (const IoPlan& io : plan.io) json["io"].push_back({{"name", io.name}, {"precision", PrecisionName(io.precision)}});
+  json["warnings"] = plan.warnings;
+  return DumpJson(json);
+}
+
+Plan PlanFromJson(std::string_view text, std::string_view where) {
+  const JsonDocument document(text, where, kFormat, kVersion);
+  const JsonReader& root = document.root();
+  Plan plan;
+  plan.model_sha256 = root.String("model_sha256");
+  root.ForEachElement("nodes", [&](const JsonReader& json) {
+    plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""), json.StringOr("evidence", "")});
+  });
+  root.ForEachElement("tensors", [&](const JsonReader& json) {
+    const int64_t exponent = json.Integer("exponent");
+    if (exponent < -126 || exponent > 126) throw json.Wrong("exponent", "a whole number from -126 to 126");
+    plan.tensors.push_back({json.String("name"), static_cast<int>(exponent)});
+  });
+  root.ForEachElement("constants", [&](const JsonReader& json) {
+    const double clamp = json.Number("clamp");
+    if (!(clamp > 0.0)) throw json.Wrong("clamp", "a number above zero");
+    plan.constants.push_back({json.String("name"), clamp, json.StringOr("reason", ""), json.StringOr("evidence", "")});
+  });
+  root.ForEachElement("io", [&](const JsonReader& json) { plan.io.push_back({json.String("name"), PrecisionFrom(json, "precision")}); });
+  root.ForEachString("warnings", [&](const std::string& warning) { plan.warnings.push_back(warning); });
+  return plan;
+}
+
+}  // namespace halfsafe

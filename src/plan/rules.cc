@@ -1,0 +1,176 @@
+#include "plan/rules.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
+#include "halfsafe/error.h"
+#include "halfsafe/half.h"
+#include "model/op_traits.h"
+#include "observe/folded.h"
+
+namespace halfsafe {
+namespace {
+
+void PinnedByUser(PlanContext* context, std::string_view name) {
+  for (const std::string& pattern : context->options.keep_nodes) {
+    std::regex regex;
+    try {
+      regex = std::regex(pattern);
+    } catch (const std::regex_error& error) {
+      throw BadUsage(fmt::format("--keep '{}' is not a regular expression: {}", pattern, error.what()));
+    }
+    bool found = false;
+    for (size_t node = 0; node < context->index.nodes().size(); ++node) {
+      if (!std::regex_search(context->index.nodes()[node].name, regex)) continue;
+      found = true;
+      context->PinNode(static_cast<int>(node), name, fmt::format("--keep '{}'", pattern));
+    }
+    if (!found) context->warnings.push_back(fmt::format("--keep '{}' matches no node", pattern));
+  }
+  for (const std::string& op : context->options.keep_ops) {
+    bool found = false;
+    for (size_t node = 0; node < context->index.nodes().size(); ++node) {
+      if (context->index.nodes()[node].proto->op_type() != op) continue;
+      found = true;
+      context->PinNode(static_cast<int>(node), name, fmt::format("--keep-op {}", op));
+    }
+    if (!found) context->warnings.push_back(fmt::format("--keep-op {}: the model has no such operator", op));
+  }
+}
+
+void NoHalfType(PlanContext* context, std::string_view name) {
+  for (size_t node = 0; node < context->index.nodes().size(); ++node) {
+    const std::string& why = context->ports.WhyNot(static_cast<int>(node));
+    if (!why.empty()) context->PinNode(static_cast<int>(node), name, why);
+  }
+}
+
+/// Whether everything that a float tensor is computed from is a shape, an integer or a constant; collects the nodes.
+bool FromShapesOnly(const PlanContext& context, int tensor, int depth, std::vector<int>* nodes) {
+  const TensorInfo& info = context.index.tensor(tensor);
+  if (info.kind == TensorKind::kConstant || (info.is_tensor && !IsFloat(info.dtype))) return true;
+  if (info.kind != TensorKind::kActivation || depth == 0) return false;
+  const NodeInfo& node = context.index.node(info.producer);
+  if (!node.bodies.empty()) return false;
+  nodes->push_back(info.producer);
+  return std::all_of(node.inputs.begin(), node.inputs.end(),
+                     [&](int input) { return input < 0 || FromShapesOnly(context, input, depth - 1, nodes); });
+}
+
+/// Sizes and positions computed in float must stay whole numbers: FP16 holds those only up to 2048.
+void IndexArithmetic(PlanContext* context, std::string_view name) {
+  constexpr int kLongestChain = 32;
+  for (size_t id = 0; id < context->index.nodes().size(); ++id) {
+    const NodeInfo& node = context->index.nodes()[id];
+    if (node.proto->op_type() != "Cast" || node.inputs.empty() || node.inputs[0] < 0 || node.outputs[0] < 0) continue;
+    const TensorInfo& from = context->index.tensor(node.inputs[0]);
+    if (!IsFloat(from.dtype) || IsFloat(context->index.tensor(node.outputs[0]).dtype)) continue;
+    std::vector<int> nodes;
+    if (!FromShapesOnly(*context, node.inputs[0], kLongestChain, &nodes)) continue;
+    nodes.push_back(static_cast<int>(id));
+    for (const int member : nodes) {
+      context->PinNode(member, name, fmt::format("{} turns into the integers of {}", from.name,
+                                                 context->index.tensor(node.outputs[0]).name));
+    }
+  }
+}
+
+void TensorOverflows(PlanContext* context, std::string_view name) {
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const TensorInfo& tensor = context->index.tensors()[id];
+    const int number = static_cast<int>(id);
+    const TensorStats* stats = context->Stats(number);
+    if (stats == nullptr || tensor.kind == TensorKind::kConstant || context->ports.of(number).writer == kNoFloat) continue;
+    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id]) continue;
+    context->PinTensor(number, name, Evidence(*stats));
+    const bool io = tensor.kind == TensorKind::kInput || (tensor.graph_output && tensor.graph == 0);
+    if (io && stats->abs_max > kHalfMax) {
+      context->io_stays_fp32[id] = true;
+      if (context->options.io_fp16) {
+        context->warnings.push_back(fmt::format("{} stays FP32: {}", tensor.name, Evidence(*stats)));
+      }
+    }
+  }
+}
+
+void PartialSums(PlanContext* context, std::string_view name) {
+  if (!context->options.accumulate_fp16) return;
+  for (const TensorStats& stats : context->ranges.tensors) {
+    if (!stats.sum_bound || *stats.sum_bound <= kHalfMax) continue;
+    const int tensor = context->index.FindTensor(stats.name);
+    if (tensor < 0 || context->index.tensor(tensor).producer < 0) continue;
+    context->PinNode(context->index.tensor(tensor).producer, name,
+                     fmt::format("partial sums of {} may reach {:.4g}", stats.name, *stats.sum_bound));
+  }
+}
+
+void WeightOutOfRange(PlanContext* context, std::string_view name) {
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant ? context->Stats(static_cast<int>(id)) : nullptr;
+    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id]) continue;
+    context->PinTensor(static_cast<int>(id), name, fmt::format("weight {} reaches {:.6g}", stats->name, stats->abs_max));
+  }
+}
+
+void FoldedWeightOutOfRange(PlanContext* context, std::string_view name) {
+  for (const FoldedWeights& folded : FoldWeights(context->model, context->index)) {
+    if (folded.abs_max <= kHalfMax) continue;
+    for (const int node : folded.nodes) {
+      context->PinNode(node, name, fmt::format("folded with what follows, the weights of {} reach {:.6g}",
+                                               context->index.node(folded.nodes.front()).name, folded.abs_max));
+    }
+  }
+}
+
+/// An epsilon that FP16 turns into zero is no epsilon.
+void ConstantVanishes(PlanContext* context, std::string_view name) {
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant ? context->Stats(static_cast<int>(id)) : nullptr;
+    if (stats == nullptr || stats->abs_max == 0.0 || stats->count == 0 || stats->abs_max >= 0x1p-25) continue;
+    context->PinTensor(static_cast<int>(id), name, fmt::format("{} is {:.3g}, which FP16 makes zero", stats->name, stats->abs_max));
+  }
+}
+
+/// Pins the tensor if FP16 makes values of it zero, and what it is computed from through operators that keep zero.
+void PinVanishing(PlanContext* context, std::string_view name, int tensor, const std::string& pole, int depth) {
+  const TensorInfo& info = context->index.tensor(tensor);
+  const TensorStats* stats = context->Stats(tensor);
+  if (info.kind == TensorKind::kActivation && stats != nullptr && stats->VanishingCount() > 0) {
+    context->PinTensor(tensor, name, fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
+                                                 stats->VanishingCount(), stats->name, pole));
+  }
+  if (depth == 0 || info.producer < 0) return;
+  const NodeInfo& node = context->index.node(info.producer);
+  static constexpr std::string_view kKeepZero[] = {"Sqrt", "Pow", "Abs", "Add", "Max", "Clip", "Identity", "Reshape", "Unsqueeze"};
+  if (std::find(std::begin(kKeepZero), std::end(kKeepZero), node.proto->op_type()) == std::end(kKeepZero)) return;
+  if (!node.inputs.empty() && node.inputs[0] >= 0) PinVanishing(context, name, node.inputs[0], pole, depth - 1);
+}
+
+void PoleVanishes(PlanContext* context, std::string_view name) {
+  for (const NodeInfo& node : context->index.nodes()) {
+    const int pole = TraitsOf(*node.proto).pole;
+    if (pole < 0 || static_cast<size_t>(pole) >= node.inputs.size() || node.inputs[static_cast<size_t>(pole)] < 0) continue;
+    PinVanishing(context, name, node.inputs[static_cast<size_t>(pole)], node.name, 4);
+  }
+}
+
+constexpr Rule kRules[] = {
+    {"user", &PinnedByUser, "You asked for FP32 with --keep or --keep-op."},
+    {"no-half-type", &NoHalfType, "The operator has no FP16 form in the model's opset."},
+    {"index-arithmetic", &IndexArithmetic, "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
+    {"overflow", &TensorOverflows, "A tensor that the node writes or reads passes the threshold, or is infinite."},
+    {"partial-sums", &PartialSums, "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
+    {"weight-out-of-range", &WeightOutOfRange, "A weight passes 65504."},
+    {"folded-weight-out-of-range", &FoldedWeightOutOfRange, "Folded together as engine builders do, the weights pass 65504."},
+    {"constant-vanishes", &ConstantVanishes, "FP16 turns a constant, such as an epsilon, into zero."},
+    {"pole-vanishes", &PoleVanishes, "FP16 turns values into zero where the next operator divides by them."},
+};
+
+}  // namespace
+
+std::span<const Rule> Rules() { return kRules; }
+
+}  // namespace halfsafe

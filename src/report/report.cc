@@ -1,0 +1,53 @@
+#include "report/report.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "halfsafe/half.h"
+#include "model/graph_index.h"
+#include "plan/work.h"
+
+namespace halfsafe {
+
+void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
+  const GraphIndex index(model);
+  report->samples = ranges.samples;
+  report->threshold = threshold;
+  for (const std::string& name : OverflowingTensors(ranges, threshold)) {
+    OverflowRow row;
+    row.tensor = name;
+    row.stats = *ranges.Find(name);
+    const int tensor = index.FindTensor(name);
+    if (tensor >= 0 && index.tensor(tensor).producer >= 0) {
+      row.node = index.node(index.tensor(tensor).producer).name;
+      row.op_type = index.node(index.tensor(tensor).producer).proto->op_type();
+    }
+    report->overflowing.push_back(std::move(row));
+  }
+  std::stable_sort(report->overflowing.begin(), report->overflowing.end(), [](const OverflowRow& a, const OverflowRow& b) {
+    const bool a_broken = a.stats.nan_count + a.stats.inf_count > 0, b_broken = b.stats.nan_count + b.stats.inf_count > 0;
+    return a_broken != b_broken ? a_broken : a.stats.abs_max > b.stats.abs_max;
+  });
+  for (const TensorStats& stats : ranges.tensors) {
+    if (!stats.constant) ++report->tensors;
+    if (stats.constant && stats.overflow_count > 0) {
+      report->out_of_range_weights.push_back(fmt::format("{} (max |x| {:.4g})", stats.name, stats.abs_max));
+    }
+    if (stats.sum_bound && *stats.sum_bound > kHalfMax && stats.abs_max <= kHalfMax) report->partial_sums.push_back(stats.name);
+  }
+}
+
+void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report) {
+  const GraphIndex index(model);
+  report->nodes = plan.nodes.size();
+  for (const NodePlan* node : plan.Fp32Nodes()) {
+    const int id = index.FindNode(node->name);
+    report->fp32_nodes.push_back({node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
+  }
+  report->constants = plan.constants;
+  report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());
+  if (ranges != nullptr) report->fp16_multiply_adds = Fp16Share(model, *ranges, plan);
+}
+
+}  // namespace halfsafe

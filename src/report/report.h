@@ -1,0 +1,66 @@
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "halfsafe/halfsafe.h"
+
+namespace halfsafe {
+
+/// A node kept in FP32, for tables.
+struct Fp32Node {
+  std::string name;
+  std::string op_type;
+  std::string reason;
+  std::string evidence;
+};
+
+/// A tensor past the limits, for tables.
+struct OverflowRow {
+  std::string tensor;
+  std::string node;     ///< The node that writes it; empty for inputs.
+  std::string op_type;
+  TensorStats stats;
+};
+
+/// Everything a command has to say about a model, in one value. Parts that a command doesn't produce stay empty.
+struct Report {
+  std::string command;
+  std::string model_path;
+  std::string model_sha256;
+  uint64_t model_bytes = 0;
+  uint64_t samples = 0;
+  double threshold = 10000.0;
+  uint64_t tensors = 0;                    ///< Float tensors seen.
+  std::vector<OverflowRow> overflowing;    ///< Largest first.
+  std::vector<std::string> out_of_range_weights;
+  std::vector<std::string> partial_sums;   ///< Tensors whose sums on the way may pass 65504 although they don't.
+  uint64_t nodes = 0;                      ///< Nodes that could be FP16 or had to stay FP32.
+  std::vector<Fp32Node> fp32_nodes;
+  std::vector<ConstantPlan> constants;
+  double fp16_multiply_adds = 0.0;         ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
+  std::string fixed_path;
+  uint64_t fixed_bytes = 0;
+  uint64_t casts = 0;
+  std::optional<CheckResult> check;
+  std::optional<CheckResult> holdout;
+  std::vector<Widening> widenings;
+  Tolerance tolerance;
+  std::vector<std::string> warnings;
+  std::string verdict;                     ///< "right", "right-but-fp32" or "not-right"; empty without a check.
+  double seconds = 0.0;
+};
+
+/// Fills the parts that come from a scan.
+void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report);
+/// Fills the parts that come from a plan.
+void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report);
+
+/// The report as a halfsafe-result file.
+std::string ToJson(const Report& report);
+
+/// The report as tables for a terminal of `width` columns; `color` marks verdicts, never alone.
+std::string ToText(const Report& report, int width, bool color);
+
+}  // namespace halfsafe

@@ -1,0 +1,118 @@
+#include <fmt/format.h>
+
+#include "halfsafe/error.h"
+#include "halfsafe/rewrite.h"
+#include "model/walk.h"
+#include "rewrite/rewriter.h"
+
+namespace halfsafe {
+namespace {
+
+/// Tensors above this many bytes are not copied before it is known in which type they are needed.
+constexpr size_t kSmall = 1024;
+
+constexpr Pass kPasses[] = {
+    {"choose-types", &ChooseTypes},     {"convert-constants", &ConvertConstants}, {"insert-casts", &InsertCasts},
+    {"connect-readers", &ConnectReaders}, {"retype-attributes", &RetypeAttributes}, {"retype-values", &RetypeValues},
+    {"place-nodes", &PlaceNodes},
+};
+
+/// Numbers the copy's graphs and nodes as GraphIndex numbers the original's: a graph when it is met, a node after the
+/// bodies that it holds.
+void Number(onnx::GraphProto* graph, Rewriter* rewriter) {
+  rewriter->graphs.push_back(graph);
+  for (auto& node : *graph->mutable_node()) {
+    for (auto& attribute : *node.mutable_attribute()) {
+      if (attribute.has_g()) Number(attribute.mutable_g(), rewriter);
+    }
+    rewriter->nodes.push_back(&node);
+  }
+}
+
+/// Pairs every tensor constant with its copy, and gives back the data of all that no conversion will fill.
+void PairTensors(Rewriter* rewriter) {
+  std::vector<const onnx::TensorProto*> originals;
+  ForEachTensorConstant(rewriter->model.proto().graph(), [&](const onnx::TensorProto& tensor) { originals.push_back(&tensor); });
+  size_t next = 0;
+  ForEachMutableTensorConstant(rewriter->proto.mutable_graph(),
+                               [&](onnx::TensorProto* copy) { rewriter->copies[originals[next++]] = copy; });
+  std::unordered_set<const onnx::TensorProto*> filled;
+  for (const TensorInfo& tensor : rewriter->index.tensors()) {
+    if (tensor.kind == TensorKind::kConstant && tensor.dtype == DType::kFloat && tensor.data != nullptr) filled.insert(tensor.data);
+  }
+  for (const auto& [original, copy] : rewriter->copies) {
+    if (!filled.contains(original)) *copy = *original;
+  }
+}
+
+}  // namespace
+
+std::span<const Pass> Passes() { return kPasses; }
+
+Rewriter::Rewriter(const Model& original, const Plan& the_plan)
+    : model(original), plan(the_plan), index(original), ports(index), proto(WithoutLargeTensors(original.proto(), kSmall)) {
+  PairTensors(this);
+  Number(proto.mutable_graph(), this);
+  precision.assign(index.nodes().size(), DType::kFloat);
+  names.resize(index.tensors().size());
+  behind_node.resize(index.nodes().size());
+  at_start.resize(index.graphs().size());
+  for (const TensorInfo& tensor : index.tensors()) {
+    stored.push_back(tensor.dtype);
+    taken.insert(tensor.local);
+  }
+}
+
+DType Rewriter::Wanted(int decider) const { return decider >= 0 ? precision[static_cast<size_t>(decider)] : DType::kFloat; }
+
+DType Rewriter::WantedBy(int tensor, size_t reader) const {
+  const TensorInfo& info = index.tensor(tensor);
+  const TensorPorts& ends = ports.of(tensor);
+  if (ends.writer == kNoFloat) return info.dtype;
+  if (ends.readers[reader] == kAlwaysFp32 && reader >= info.uses.size()) {
+    // An output of the main graph: the plan's io decides.
+    for (const IoPlan& io : plan.io) {
+      if (io.name == info.name && info.graph == 0) return io.precision == Precision::kFp16 ? DType::kFloat16 : DType::kBfloat16;
+    }
+  }
+  return Wanted(ends.readers[reader]);
+}
+
+std::string Rewriter::NewName(const std::string& base, DType dtype) {
+  const std::string suffix = dtype == DType::kFloat16 ? ".fp16" : dtype == DType::kBfloat16 ? ".bf16" : ".fp32";
+  std::string name = base + suffix;
+  for (int copy = 2; !taken.insert(name).second; ++copy) name = fmt::format("{}{}_{}", base, suffix, copy);
+  return name;
+}
+
+Model Apply(const Model& model, const Plan& plan) {
+  if (plan.model_sha256 != model.sha256()) {
+    throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256, model.path().string(),
+                               model.sha256()));
+  }
+  for (const TensorPlan& tensor : plan.tensors) {
+    if (tensor.exponent != 0) {
+      throw Error(ExitCode::kUnavailable, fmt::format("the plan rescales {} by 2^{}, which this version can't apply", tensor.name,
+                                                      -tensor.exponent));
+    }
+  }
+  Rewriter rewriter(model, plan);
+  for (const Pass& pass : Passes()) pass.run(&rewriter);
+  return Model(model, std::move(rewriter.proto));
+}
+
+uint64_t CountCasts(const Model& model) {
+  uint64_t count = 0;
+  const std::function<void(const onnx::GraphProto&)> visit = [&](const onnx::GraphProto& graph) {
+    for (const auto& node : graph.node()) {
+      count += node.op_type() == "Cast" ? 1 : 0;
+      for (const auto& attribute : node.attribute()) {
+        if (attribute.has_g()) visit(attribute.g());
+      }
+    }
+  };
+  visit(model.proto().graph());
+  return count;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,45 @@
+#include "halfsafe/half.h"
+#include "model/walk.h"
+#include "rewrite/rewriter.h"
+
+namespace halfsafe {
+namespace {
+
+void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& model) {
+  float value = 0.0f;  // The schema's default.
+  onnx::AttributeProto* attribute = const_cast<onnx::AttributeProto*>(FindAttribute(*node, "value"));
+  if (attribute != nullptr) {
+    const std::vector<float> values = ReadFloats(model, attribute->t());
+    if (!values.empty()) value = values[0];
+  } else {
+    attribute = node->add_attribute();
+    attribute->set_name("value");
+    attribute->set_type(onnx::AttributeProto::TENSOR);
+  }
+  onnx::TensorProto tensor;
+  tensor.add_dims(1);
+  tensor.set_data_type(static_cast<int>(dtype));
+  // Both 16-bit types keep their bits in the int32 field.
+  tensor.add_int32_data(dtype == DType::kFloat16 ? HalfBits(value) : Bfloat16Bits(RoundToBfloat16(value)));
+  attribute->mutable_t()->Swap(&tensor);
+}
+
+}  // namespace
+
+void RetypeAttributes(Rewriter* rewriter) {
+  for (size_t id = 0; id < rewriter->nodes.size(); ++id) {
+    const NodeInfo& node = rewriter->index.nodes()[id];
+    const std::string& op = node.proto->op_type();
+    if ((op != "Cast" && op != "ConstantOfShape") || node.outputs.empty() || node.outputs[0] < 0) continue;
+    const size_t output = static_cast<size_t>(node.outputs[0]);
+    const DType dtype = rewriter->stored[output];
+    if (dtype == rewriter->index.tensors()[output].dtype) continue;
+    if (op == "ConstantOfShape") {
+      RetypeConstantOfShape(rewriter->nodes[id], dtype, rewriter->model);
+    } else {
+      const_cast<onnx::AttributeProto*>(FindAttribute(*rewriter->nodes[id], "to"))->set_i(static_cast<int>(dtype));
+    }
+  }
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,164 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <unordered_map>
+
+#include "halfsafe/error.h"
+#include "halfsafe/half.h"
+#include "model/walk.h"
+#include "rewrite/rewriter.h"
+
+namespace halfsafe {
+namespace {
+
+/// FP32 values as the raw bytes of `dtype`. A finite value never becomes infinite: it stops at the type's largest.
+std::string Encode(const std::vector<float>& values, DType dtype) {
+  if (dtype == DType::kFloat) return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
+  std::string bytes(values.size() * sizeof(uint16_t), '\0');
+  for (size_t i = 0; i < values.size(); ++i) {
+    uint16_t bits = 0;
+    if (dtype == DType::kFloat16) {
+      bits = HalfBits(std::isfinite(values[i]) ? std::clamp(values[i], -kHalfMax, kHalfMax) : values[i]);
+    } else {
+      const float rounded = RoundToBfloat16(values[i]);
+      bits = Bfloat16Bits(std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
+    }
+    std::memcpy(bytes.data() + i * sizeof(uint16_t), &bits, sizeof(uint16_t));
+  }
+  return bytes;
+}
+
+void SetTensor(const std::vector<float>& values, DType dtype, onnx::TensorProto* tensor) {
+  tensor->clear_float_data();
+  tensor->clear_external_data();
+  tensor->clear_data_location();
+  tensor->set_data_type(static_cast<int>(dtype));
+  tensor->set_raw_data(Encode(values, dtype));
+}
+
+/// A constant of the model being rewritten, wherever it stands.
+class Constant {
+ public:
+  Constant(Rewriter* rewriter, int tensor) : rewriter_(rewriter), info_(rewriter->index.tensor(tensor)) {
+    if (info_.producer >= 0) {
+      ReadNode();
+      return;
+    }
+    proto_ = rewriter->copies.at(info_.data);
+    values_ = ReadFloats(rewriter->model, *info_.data);
+  }
+
+  void Clamp(double limit) {
+    const float bound = static_cast<float>(limit);
+    for (float& value : values_) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
+  }
+
+  void Become(DType dtype) { SetTensor(values_, dtype, proto_); }
+
+  /// Adds the same constant in another type, and returns its name.
+  std::string Add(DType dtype) {
+    const std::string name = rewriter_->NewName(info_.local, dtype);
+    onnx::TensorProto copy;
+    *copy.mutable_dims() = proto_->dims();
+    SetTensor(values_, dtype, &copy);
+    if (info_.producer < 0) {
+      copy.set_name(name);
+      // Before IR version 4 every initializer has to be listed among the inputs.
+      if (rewriter_->proto.ir_version() < 4) AddInput(copy);
+      graph()->add_initializer()->Swap(&copy);
+      return name;
+    }
+    onnx::NodeProto& node = rewriter_->behind_node[static_cast<size_t>(info_.producer)].emplace_back();
+    node.set_op_type("Constant");
+    node.set_name(name);
+    node.add_output(name);
+    auto* attribute = node.add_attribute();
+    attribute->set_name("value");
+    attribute->set_type(onnx::AttributeProto::TENSOR);
+    attribute->mutable_t()->Swap(&copy);
+    return name;
+  }
+
+ private:
+  void AddInput(const onnx::TensorProto& tensor) {
+    auto* input = graph()->add_input();
+    input->set_name(tensor.name());
+    auto* type = input->mutable_type()->mutable_tensor_type();
+    type->set_elem_type(tensor.data_type());
+    for (const int64_t dim : tensor.dims()) type->mutable_shape()->add_dim()->set_dim_value(dim);
+  }
+
+  onnx::GraphProto* graph() { return rewriter_->graphs[static_cast<size_t>(info_.graph)]; }
+
+  /// A Constant node states its value as a tensor, a float or a list of floats; all become a tensor.
+  void ReadNode() {
+    onnx::NodeProto* node = rewriter_->nodes[static_cast<size_t>(info_.producer)];
+    if (info_.data != nullptr) {
+      values_ = ReadFloats(rewriter_->model, *info_.data);
+      proto_ = rewriter_->copies.at(info_.data);
+    } else {
+      onnx::AttributeProto* attribute = node->mutable_attribute(0);
+      if (attribute->name() == "value_float") values_ = {attribute->f()};
+      if (attribute->name() == "value_floats") {
+        values_.assign(attribute->floats().begin(), attribute->floats().end());
+        attribute->mutable_t()->add_dims(static_cast<int64_t>(values_.size()));
+      }
+      attribute->set_name("value");
+      attribute->set_type(onnx::AttributeProto::TENSOR);
+      attribute->clear_f();
+      attribute->clear_floats();
+      proto_ = attribute->mutable_t();
+    }
+  }
+
+  Rewriter* rewriter_;
+  const TensorInfo& info_;
+  onnx::TensorProto* proto_ = nullptr;
+  std::vector<float> values_;
+};
+
+/// Float constants that can be read as values: dense tensors, and Constant nodes with plain floats.
+bool Convertible(const TensorInfo& tensor) { return tensor.data != nullptr || tensor.producer >= 0; }
+
+}  // namespace
+
+void ConvertConstants(Rewriter* rewriter) {
+  std::unordered_map<std::string, double> clamps;
+  for (const ConstantPlan& plan : rewriter->plan.constants) {
+    const int tensor = rewriter->index.FindTensor(plan.name);
+    if (tensor < 0 || rewriter->index.tensor(tensor).kind != TensorKind::kConstant) {
+      throw BadInput(fmt::format("the plan names constant {}, which the model doesn't have", plan.name));
+    }
+    clamps[plan.name] = plan.clamp;
+  }
+  for (size_t id = 0; id < rewriter->index.tensors().size(); ++id) {
+    const TensorInfo& tensor = rewriter->index.tensors()[id];
+    const int number = static_cast<int>(id);
+    const TensorPorts& ports = rewriter->ports.of(number);
+    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(tensor)) continue;
+    std::set<DType> wanted;
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader) wanted.insert(rewriter->WantedBy(number, reader));
+    const auto clamp = clamps.find(tensor.name);
+    const bool main_output = tensor.graph == 0 && tensor.graph_output;
+    if (clamp == clamps.end() && (wanted.empty() || wanted == std::set{DType::kFloat})) {
+      rewriter->names[id][DType::kFloat] = tensor.local;
+      if (tensor.data != nullptr) *rewriter->copies.at(tensor.data) = *tensor.data;
+      continue;
+    }
+    Constant constant(rewriter, number);
+    if (clamp != clamps.end()) constant.Clamp(clamp->second);
+    // The first type takes over the name; an output of the model keeps it for the output's type.
+    const DType first = wanted.empty() || wanted.contains(DType::kFloat) || main_output ? DType::kFloat : *wanted.begin();
+    for (const DType dtype : wanted) {
+      if (dtype != first) rewriter->names[id][dtype] = constant.Add(dtype);
+    }
+    constant.Become(first);
+    rewriter->names[id][first] = tensor.local;
+    rewriter->stored[id] = first;
+  }
+}
+
+}  // namespace halfsafe

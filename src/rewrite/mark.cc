@@ -1,0 +1,44 @@
+#include <fmt/format.h>
+
+#include <regex>
+#include <unordered_set>
+
+#include "halfsafe/error.h"
+#include "halfsafe/rewrite.h"
+#include "model/graph_index.h"
+
+namespace halfsafe {
+
+Model MarkOutputs(const Model& model, const std::string& pattern) {
+  std::regex wanted;
+  try {
+    wanted = std::regex(pattern);
+  } catch (const std::regex_error& error) {
+    throw BadUsage(fmt::format("--tensors '{}' is not a regular expression: {}", pattern, error.what()));
+  }
+  const GraphIndex index(model);
+  onnx::ModelProto proto = model.proto();
+  std::unordered_set<std::string> outputs;
+  for (const auto& output : proto.graph().output()) outputs.insert(output.name());
+  size_t marked = 0;
+  for (const TensorInfo& tensor : index.tensors()) {
+    // Only the main graph has outputs, and what is given (inputs, constants) needs no computing.
+    if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation || !std::regex_search(tensor.name, wanted)) continue;
+    ++marked;
+    if (outputs.contains(tensor.local)) continue;
+    auto* output = proto.mutable_graph()->add_output();
+    output->set_name(tensor.local);
+    if (!tensor.is_tensor || tensor.dtype == DType::kUndefined) continue;
+    auto* type = output->mutable_type()->mutable_tensor_type();
+    type->set_elem_type(static_cast<int>(tensor.dtype));
+    if (!tensor.has_rank) continue;
+    for (const int64_t dim : tensor.shape) {
+      auto* written = type->mutable_shape()->add_dim();
+      if (dim >= 0) written->set_dim_value(dim);
+    }
+  }
+  if (marked == 0) throw BadUsage(fmt::format("--tensors '{}' matches no tensor", pattern));
+  return Model(model, std::move(proto));
+}
+
+}  // namespace halfsafe

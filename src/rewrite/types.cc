@@ -1,0 +1,40 @@
+#include <fmt/format.h>
+
+#include "halfsafe/error.h"
+#include "rewrite/rewriter.h"
+
+namespace halfsafe {
+namespace {
+
+DType TypeOf(Precision precision) {
+  return precision == Precision::kFp16 ? DType::kFloat16 : precision == Precision::kBf16 ? DType::kBfloat16 : DType::kFloat;
+}
+
+}  // namespace
+
+void ChooseTypes(Rewriter* rewriter) {
+  for (const NodePlan& plan : rewriter->plan.nodes) {
+    const int node = rewriter->index.FindNode(plan.name);
+    if (node < 0) throw BadInput(fmt::format("the plan names node {}, which the model doesn't have", plan.name));
+    if (plan.precision == Precision::kFp32) continue;
+    if (!rewriter->ports.Switchable(node)) {
+      const std::string& why = rewriter->ports.WhyNot(node);
+      throw BadInput(fmt::format("the plan asks for {} at {}, which can't be: {}", PrecisionName(plan.precision), plan.name,
+                                 why.empty() ? "it has no FP32 tensors" : why));
+    }
+    rewriter->precision[static_cast<size_t>(node)] = TypeOf(plan.precision);
+  }
+  for (size_t id = 0; id < rewriter->index.tensors().size(); ++id) {
+    const TensorInfo& tensor = rewriter->index.tensors()[id];
+    const TensorPorts& ports = rewriter->ports.of(static_cast<int>(id));
+    if (ports.writer == kNoFloat || tensor.kind == TensorKind::kConstant) continue;
+    rewriter->stored[id] = rewriter->Wanted(ports.writer);
+  }
+  for (const IoPlan& io : rewriter->plan.io) {
+    const int tensor = rewriter->index.FindTensor(io.name);
+    if (tensor < 0) throw BadInput(fmt::format("the plan names input or output {}, which the model doesn't have", io.name));
+    if (rewriter->index.tensor(tensor).kind == TensorKind::kInput) rewriter->stored[static_cast<size_t>(tensor)] = TypeOf(io.precision);
+  }
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,30 @@
+#include <algorithm>
+
+#include "halfsafe/model.h"
+#include "model/graph_index.h"
+#include "runtime/session.h"
+
+namespace halfsafe {
+
+void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custom_op_libraries) {
+  const GraphIndex index(*model);
+  const auto open = [](const TensorInfo& tensor) {
+    return tensor.graph == 0 && tensor.kind == TensorKind::kActivation && tensor.is_tensor && tensor.dtype == DType::kUndefined;
+  };
+  if (std::none_of(index.tensors().begin(), index.tensors().end(), open)) return;
+  SessionModel marked = MakeSessionModel(*model);
+  for (const TensorInfo& tensor : index.tensors()) {
+    if (open(tensor) && !tensor.graph_output) marked.proto.mutable_graph()->add_output()->set_name(tensor.local);
+  }
+  SessionOptions options;
+  options.optimization = ORT_DISABLE_ALL;
+  options.custom_op_libraries = custom_op_libraries;
+  const Session session(marked, options);
+  std::map<std::string, DType> types;
+  for (size_t i = 0; i < session.output_names().size(); ++i) {
+    if (session.output_dtype(i) != DType::kUndefined) types[session.output_names()[i]] = session.output_dtype(i);
+  }
+  model->SetKnownTypes(std::move(types));
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,57 @@
+#include "runtime/session_cache.h"
+
+#include <fmt/format.h>
+
+namespace halfsafe {
+namespace {
+
+constexpr size_t kMostSessions = 8;
+/// A session costs about as much as copying the tensors of a few runs.
+constexpr int kWorthASession = 4;
+
+std::string ShapeKey(const Sample& sample) {
+  std::map<std::string, std::string> shapes;
+  for (const NamedArray& input : sample.inputs) shapes[input.name] = fmt::format("{}", fmt::join(input.array.shape, "x"));
+  std::string key;
+  for (const auto& [name, shape] : shapes) key += name + ":" + shape + ";";
+  return key;
+}
+
+}  // namespace
+
+SessionCache::SessionCache(const SessionModel& model, SessionOptions options, bool fixed_first)
+    : model_(model), options_(std::move(options)), fixed_first_(fixed_first) {}
+
+Session& SessionCache::For(const Sample& sample) {
+  const std::string key = ShapeKey(sample);
+  if (const auto found = fixed_.find(key); found != fixed_.end()) return *found->second;
+  const int seen = ++seen_[key];
+  const bool first = fixed_.empty() && any_ == nullptr && fixed_first_;
+  if ((first || seen >= kWorthASession) && fixed_.size() < kMostSessions) return Fixed(key, sample);
+  if (any_ == nullptr) any_ = std::make_unique<Session>(model_, options_);
+  return *any_;
+}
+
+Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
+  SessionModel fixed = model_;
+  for (auto& input : *fixed.proto.mutable_graph()->mutable_input()) {
+    for (const NamedArray& given : sample.inputs) {
+      if (given.name != input.name()) continue;
+      auto* shape = input.mutable_type()->mutable_tensor_type()->mutable_shape();
+      shape->clear_dim();
+      for (const int64_t dim : given.array.shape) shape->add_dim()->set_dim_value(dim);
+    }
+  }
+  // Shapes that the file states for a free batch would contradict the fixed ones, where exporters wrote them wrong.
+  fixed.proto.mutable_graph()->clear_value_info();
+  for (auto& output : *fixed.proto.mutable_graph()->mutable_output()) {
+    if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->clear_shape();
+  }
+  return *(fixed_[key] = std::make_unique<Session>(fixed, options_));
+}
+
+bool SameShapes(const SampleSource& source) {
+  return source.size() < 2 || ShapeKey(source.Read(0)) == ShapeKey(source.Read(1));
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,107 @@
+#include "verify/compare.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "data/array.h"
+#include "halfsafe/half.h"
+
+namespace halfsafe {
+namespace {
+
+double ValueAt(const OutputView& view, size_t i) {
+  switch (view.dtype) {
+    case DType::kFloat:
+      return static_cast<const float*>(view.data)[i];
+    case DType::kDouble:
+      return static_cast<const double*>(view.data)[i];
+    case DType::kFloat16:
+      return HalfValue(static_cast<const uint16_t*>(view.data)[i]);
+    default:
+      return Bfloat16Value(static_cast<const uint16_t*>(view.data)[i]);
+  }
+}
+
+/// Sums over one sample's output.
+struct Sums {
+  double difference2 = 0.0, reference2 = 0.0, output2 = 0.0, dot = 0.0, difference = 0.0;
+  double max_abs = 0.0, max_reference = 0.0, needed_atol = 0.0;
+  uint64_t compared = 0, new_nonfinite = 0;
+};
+
+Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
+  Sums sums;
+  for (size_t i = 0; i < reference.count; ++i) {
+    const double expected = ValueAt(reference, i);
+    const double got = ValueAt(output, i);
+    if (!std::isfinite(expected)) continue;
+    if (!std::isfinite(got)) {
+      ++sums.new_nonfinite;
+      continue;
+    }
+    const double difference = std::fabs(got - expected);
+    ++sums.compared;
+    sums.difference2 += difference * difference;
+    sums.reference2 += expected * expected;
+    sums.output2 += got * got;
+    sums.dot += expected * got;
+    sums.difference += difference;
+    sums.max_abs = std::max(sums.max_abs, difference);
+    sums.max_reference = std::max(sums.max_reference, std::fabs(expected));
+    sums.needed_atol = std::max(sums.needed_atol, difference - rtol * std::fabs(expected));
+  }
+  return sums;
+}
+
+void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample, const Tolerance& tolerance,
+                   OutputError* error) {
+  const Sums sums = SumUp(reference, output, tolerance.rtol.value_or(0.0));
+  // An output that is all zero in FP32 has no relative error; any difference counts as a whole.
+  double rel_l2 = sums.reference2 > 0.0 ? std::sqrt(sums.difference2 / sums.reference2) : sums.difference2 > 0.0 ? 1.0 : 0.0;
+  if (sums.new_nonfinite > 0) rel_l2 = INFINITY;
+  if (rel_l2 > error->rel_l2 || error->rel_l2_sample.empty()) {
+    error->rel_l2 = rel_l2;
+    error->rel_l2_sample = sample;
+  }
+  error->new_nonfinite += sums.new_nonfinite;
+  error->max_abs = std::max(error->max_abs, sums.max_abs);
+  if (sums.max_reference > 0.0) error->max_rel = std::max(error->max_rel, sums.max_abs / sums.max_reference);
+  if (sums.compared > 0) error->mean_abs = std::max(error->mean_abs, sums.difference / static_cast<double>(sums.compared));
+  if (sums.reference2 > 0.0 && sums.output2 > 0.0) {
+    error->cosine = std::min(error->cosine, sums.dot / std::sqrt(sums.reference2) / std::sqrt(sums.output2));
+  }
+  error->needed_atol = std::max(error->needed_atol, sums.needed_atol);
+  const bool element_wise = tolerance.rtol.has_value() || tolerance.atol.has_value();
+  const bool elements_fit = !element_wise || sums.needed_atol <= tolerance.atol.value_or(0.0);
+  if (!(rel_l2 <= tolerance.rel_l2) || !elements_fit || sums.new_nonfinite > 0) error->right = false;
+}
+
+}  // namespace
+
+void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample, const Tolerance& tolerance,
+                   OutputError* error) {
+  error->count += reference.count;
+  error->dtype = reference.dtype;
+  if (reference.shape != output.shape || IsFloat(reference.dtype) != IsFloat(output.dtype)) {
+    error->right = false;
+    error->problem = fmt::format("{} {} in sample {}, {} {} in FP32", DTypeName(output.dtype), ShapeText(output.shape), sample,
+                                 DTypeName(reference.dtype), ShapeText(reference.shape));
+    return;
+  }
+  if (IsFloat(reference.dtype)) return CompareFloats(reference, output, sample, tolerance, error);
+  const size_t size = DTypeSize(reference.dtype);
+  uint64_t flips = 0;
+  for (size_t i = 0; i < reference.count; ++i) {
+    const auto* expected = static_cast<const std::byte*>(reference.data) + i * size;
+    flips += std::memcmp(expected, static_cast<const std::byte*>(output.data) + i * size, size) != 0 ? 1 : 0;
+  }
+  error->flips += flips;
+  const double share = reference.count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(reference.count);
+  error->flip_share = std::max(error->flip_share, share);
+  if (share > tolerance.max_flips) error->right = false;
+}
+
+}  // namespace halfsafe

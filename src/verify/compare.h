@@ -1,0 +1,12 @@
+#pragma once
+
+#include "halfsafe/check.h"
+#include "runtime/session.h"
+
+namespace halfsafe {
+
+/// Adds one sample's output to `error`. Floats of any type are compared by value, all other types for equality.
+void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample, const Tolerance& tolerance,
+                   OutputError* error);
+
+}  // namespace halfsafe

@@ -1,0 +1,164 @@
+#include "verify/emulate.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "halfsafe/error.h"
+#include "halfsafe/half.h"
+#include "model/op_traits.h"
+#include "model/walk.h"
+#include "verify/rounding.h"
+
+namespace halfsafe {
+namespace {
+
+constexpr size_t kTask = 1 << 16;
+
+bool IsSixteenBit(int type) { return type == onnx::TensorProto::FLOAT16 || type == onnx::TensorProto::BFLOAT16; }
+
+void WidenType(onnx::TypeProto* type) {
+  if (type->has_tensor_type() && IsSixteenBit(type->tensor_type().elem_type())) {
+    type->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
+  }
+  if (type->has_sequence_type()) WidenType(type->mutable_sequence_type()->mutable_elem_type());
+  if (type->has_optional_type()) WidenType(type->mutable_optional_type()->mutable_elem_type());
+}
+
+void WidenTensor(const Model& model, onnx::TensorProto* tensor) {
+  if (!IsSixteenBit(tensor->data_type()) || tensor->data_location() == onnx::TensorProto::EXTERNAL) return;
+  const std::vector<float> values = ReadFloats(model, *tensor);
+  tensor->clear_int32_data();
+  tensor->set_data_type(onnx::TensorProto::FLOAT);
+  tensor->set_raw_data(values.data(), values.size() * sizeof(float));
+}
+
+/// Attributes that state an element type by its number.
+void WidenTypeAttribute(onnx::AttributeProto* attribute) {
+  static constexpr std::string_view kNames[] = {"to", "dtype", "output_dtype", "output_datatype"};
+  const bool type = std::find(std::begin(kNames), std::end(kNames), attribute->name()) != std::end(kNames);
+  if (type && attribute->has_i() && IsSixteenBit(static_cast<int>(attribute->i()))) attribute->set_i(onnx::TensorProto::FLOAT);
+}
+
+void WidenGraph(const Model& model, onnx::GraphProto* graph) {
+  for (auto* values : {graph->mutable_input(), graph->mutable_output(), graph->mutable_value_info()}) {
+    for (auto& value : *values) WidenType(value.mutable_type());
+  }
+  for (auto& node : *graph->mutable_node()) {
+    for (auto& attribute : *node.mutable_attribute()) WidenTypeAttribute(&attribute);
+  }
+  for (auto& initializer : *graph->mutable_initializer()) {
+    if (IsSixteenBit(initializer.data_type()) && initializer.data_location() == onnx::TensorProto::EXTERNAL) {
+      initializer.set_data_type(onnx::TensorProto::FLOAT);  // The session's weights hold its values.
+    }
+  }
+  (void)model;
+}
+
+void WidenWeights(SessionModel* session) {
+  for (SessionWeight& weight : session->weights) {
+    if (weight.dtype != DType::kFloat16 && weight.dtype != DType::kBfloat16) continue;
+    const size_t count = weight.bytes.size() / sizeof(uint16_t);
+    const auto values = std::make_shared<std::vector<float>>(count);
+    const bool half = weight.dtype == DType::kFloat16;
+    for (size_t i = 0; i < count; ++i) {
+      uint16_t bits = 0;
+      std::memcpy(&bits, weight.bytes.data() + i * sizeof(bits), sizeof(bits));
+      (*values)[i] = half ? HalfValue(bits) : Bfloat16Value(bits);
+    }
+    weight.bytes = std::as_bytes(std::span(*values));
+    weight.owner = values;
+    weight.dtype = DType::kFloat;
+  }
+}
+
+bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
+  if (!tensor.is_tensor || !IsSixteenBit(static_cast<int>(tensor.dtype)) || tensor.kind != TensorKind::kActivation) return false;
+  const NodeInfo& node = index.node(tensor.producer);
+  // What a body returns was rounded inside it.
+  return node.bodies.empty() && TraitsOf(*node.proto).values == Values::kNew;
+}
+
+}  // namespace
+
+void Rounder::Process(const Tap& tap) {
+  RoundedTensor& tensor = tensors[static_cast<size_t>(tap.id)];
+  const auto* input = static_cast<const float*>(tap.input);
+  auto* output = static_cast<float*>(tap.output);
+  std::atomic<bool> finite{true};
+  const auto round = [&](size_t task) {
+    const size_t begin = task * kTask;
+    const size_t size = std::min(kTask, tap.count - begin);
+    const bool good = tensor.dtype == DType::kFloat16 ? RoundValuesToHalf(input + begin, size, output + begin)
+                                                      : RoundValuesToBfloat16(input + begin, size, output + begin);
+    if (!good) finite = false;
+  };
+  const size_t tasks = (tap.count + kTask - 1) / kTask;
+  if (tasks > 1) {
+    tap.parallel(tasks, round);
+  } else if (tasks == 1) {
+    round(0);
+  }
+  if (finite || (!tensor.inf_sample.empty() && !tensor.nan_sample.empty())) return;
+  const auto is_nan = [](float value) { return std::isnan(value); };
+  const auto is_inf = [](float value) { return std::isinf(value); };
+  if (tensor.inf_sample.empty() && std::any_of(output, output + tap.count, is_inf)) tensor.inf_sample = sample_;
+  if (tensor.nan_sample.empty() && std::any_of(output, output + tap.count, is_nan)) tensor.nan_sample = sample_;
+}
+
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder) {
+  const GraphIndex index(typed);
+  std::unordered_map<std::string, int64_t> ids;
+  for (const TensorInfo& tensor : index.tensors()) {
+    if (!NeedsRounding(index, tensor)) continue;
+    ids[tensor.name] = static_cast<int64_t>(rounder->tensors.size());
+    rounder->tensors.push_back({tensor.name, tensor.dtype, "", ""});
+  }
+  SessionModel session = MakeSessionModel(typed);
+  ForEachGraph(session.proto.mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(typed, graph); });
+  ForEachMutableTensorConstant(session.proto.mutable_graph(), [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
+  WidenWeights(&session);
+  InsertTaps(
+      &session.proto,
+      [&](const std::string& name) {
+        const auto found = ids.find(name);
+        return found == ids.end() ? -1 : found->second;
+      },
+      [](const std::string&) { return DType::kFloat; });
+  return session;
+}
+
+Sample EmulatedInputs(const Sample& sample, const std::vector<InputSpec>& inputs) {
+  Sample result;
+  result.name = sample.name;
+  for (const NamedArray& given : sample.inputs) {
+    NamedArray input = given;
+    const auto spec = std::find_if(inputs.begin(), inputs.end(), [&](const InputSpec& s) { return s.name == given.name; });
+    if (spec == inputs.end()) throw BadInput(fmt::format("the fixed model has no input {}", given.name));
+    const bool sixteen_bit = IsSixteenBit(static_cast<int>(given.array.dtype)) || IsSixteenBit(static_cast<int>(spec->dtype));
+    if (sixteen_bit && IsFloat(given.array.dtype)) {
+      onnx::TensorProto tensor;
+      tensor.set_data_type(static_cast<int>(given.array.dtype));
+      std::vector<float> values(given.array.bytes.size() / DTypeSize(given.array.dtype));
+      for (size_t i = 0; i < values.size(); ++i) {
+        const std::byte* at = given.array.bytes.data() + i * DTypeSize(given.array.dtype);
+        uint16_t bits = 0;
+        std::memcpy(&bits, at, sizeof(bits));
+        if (given.array.dtype == DType::kFloat) std::memcpy(&values[i], at, sizeof(float));
+        if (given.array.dtype == DType::kFloat16) values[i] = HalfValue(bits);
+        if (given.array.dtype == DType::kBfloat16) values[i] = Bfloat16Value(bits);
+      }
+      if (spec->dtype == DType::kFloat16) RoundValuesToHalf(values.data(), values.size(), values.data());
+      if (spec->dtype == DType::kBfloat16) RoundValuesToBfloat16(values.data(), values.size(), values.data());
+      const auto bytes = std::as_bytes(std::span(values));
+      input.array.dtype = DType::kFloat;
+      input.array.bytes.assign(bytes.begin(), bytes.end());
+    }
+    result.inputs.push_back(std::move(input));
+  }
+  return result;
+}
+
+}  // namespace halfsafe
