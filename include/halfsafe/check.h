@@ -28,6 +28,7 @@ struct CheckOptions {
   std::vector<std::filesystem::path> custom_op_libraries;
   bool plain = true;          ///< Also run the plain FP16 model, for comparison.
   std::string save_outputs;   ///< Folder for the outputs of all models, in Polygraphy's output JSON; empty: nowhere.
+  const KeptOutputs* kept_outputs = nullptr;  ///< Of the original on the same samples, where known: saves running it.
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
 };
 
@@ -64,6 +65,7 @@ struct ModelErrors {
   std::optional<FirstNonFinite> first_inf;  ///< First in graph order of those that FP32 doesn't have.
   std::optional<FirstNonFinite> first_nan;
   std::vector<std::string> nonfinite_outputs;
+  std::string failure;              ///< Why the model could not be run at all; empty when it could.
   bool right = true;
   double WorstRelL2() const;
 };
@@ -87,8 +89,9 @@ struct Widening {
   bool possible = true;             ///< False when nothing in FP16 was left to widen.
 };
 
-/// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on `samples`, that
-/// the rest should meet the tolerance.
-Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckOptions& options, Progress* progress);
+/// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the worst sample of
+/// `check`, that the rest should meet the tolerance.
+Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+               const CheckOptions& options, Progress* progress);
 
 }  // namespace halfsafe

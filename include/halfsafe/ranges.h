@@ -56,11 +56,20 @@ struct RangeTable {
   mutable std::unordered_map<std::string, size_t> by_name_;
 };
 
+/// Outputs of the original model per sample, kept while they fit: a check right after a scan needn't run it again.
+struct KeptOutputs {
+  uint64_t budget = uint64_t{64} << 20;         ///< Bytes. Past it everything is dropped, and memory stays bounded.
+  uint64_t bytes = 0;
+  std::vector<std::vector<NamedArray>> samples;  ///< In the order of the samples.
+  bool complete = false;
+};
+
 struct ScanOptions {
   int threads = 0;           ///< 0: one per core.
   bool optimize = true;      ///< ONNX Runtime's graph optimizations; off gives bit-for-bit what Polygraphy sees with them off.
   std::vector<std::filesystem::path> custom_op_libraries;
   std::string save_outputs;  ///< Where to write tensors in Polygraphy's output JSON; empty: nowhere.
+  KeptOutputs* keep_outputs = nullptr;  ///< Filled with the model's outputs, if they fit.
   std::string save_tensors = ".*";  ///< Which tensors to write: a regular expression on full names.
 };
 

@@ -71,7 +71,7 @@ struct CheckCommand {
     report.verdict = right ? "right" : "not-right";
     if (!widen.empty() && !right) {
       Plan plan = ReadPlan(widen);
-      Widening step = Widen(model, &plan, *samples, options, &progress);
+      Widening step = Widen(model, &plan, *samples, *report.check, options, &progress);
       if (step.possible) {
         WriteFileAtomically(widen, ToJson(plan));
         report.warnings.push_back(fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));

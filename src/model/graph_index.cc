@@ -74,7 +74,8 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
     tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.data_type());
   }
   for (const auto& initializer : graph.sparse_initializer()) {
-    AddTensor(initializer.values().name(), id, TensorKind::kConstant, scopes);
+    const int tensor = AddTensor(initializer.values().name(), id, TensorKind::kConstant, scopes);
+    tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.values().data_type());
   }
   for (const auto& input : graph.input()) {
     // Before IR version 4 every initializer is listed among the inputs too.

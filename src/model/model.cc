@@ -132,7 +132,13 @@ Model Model::Load(const std::filesystem::path& path) {
                                : impl.proto.graph().output_size() == 0 ? "graph output"
                                                                         : "opset import"));
   }
-  if (impl.proto.functions_size() > 0) onnx::inliner::InlineLocalFunctions(impl.proto, true);
+  if (impl.proto.functions_size() > 0) {
+    try {
+      onnx::inliner::InlineLocalFunctions(impl.proto, true);
+    } catch (const std::exception& error) {
+      throw BadInput(fmt::format("{}: its model-local functions can't be inlined: {}", path.string(), error.what()));
+    }
+  }
   ForEachTensorConstant(impl.proto.graph(), [&](const onnx::TensorProto& tensor) {
     if (IsExternal(tensor)) impl.MapExternal(tensor);
   });

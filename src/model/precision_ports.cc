@@ -47,6 +47,7 @@ PrecisionPorts::PrecisionPorts(const GraphIndex& index) {
   outputs_.resize(index.tensors().size());
   switchable_.assign(index.nodes().size(), false);
   why_not_.resize(index.nodes().size());
+  allows_bf16_.assign(index.nodes().size(), true);
   operand_follows_.resize(index.nodes().size());
   for (size_t id = 0; id < index.tensors().size(); ++id) {
     const TensorInfo& tensor = index.tensors()[id];
@@ -97,6 +98,10 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     why_not = fmt::format("{} handles sequences or optionals, which keep their element type", node.proto->op_type());
     return;
   }
+  if (const std::string_view only = TraitsOf(*node.proto).only_fp32; !only.empty()) {
+    why_not = only;
+    return;
+  }
   if (TypedByAttribute(node)) {
     why_not = fmt::format("{} takes its type from an attribute", node.proto->op_type());
     return;
@@ -113,12 +118,14 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
       return;
     }
     operand_follows_[static_cast<size_t>(id)][slot] = true;
+    if (!Allows(*formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
   }
   for (size_t slot = 0; slot < node.outputs.size(); ++slot) {
     if (!is_float(node.outputs[slot])) continue;
     const Formal* formal = FormalOf(node.schema->outputs(), slot);
     const bool variable = formal != nullptr && node.schema->typeConstraintMap().contains(formal->GetTypeStr());
     if (!variable) continue;
+    if (!Allows(*formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
     const bool bound = BoundByInput(*node.schema, formal->GetTypeStr()) || TypeKnownToApply(node);
     if (!bound || !Allows(*formal, "tensor(float16)")) {
       why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(), node.schema->SinceVersion(),
@@ -162,6 +169,11 @@ void PrecisionPorts::ReadBodies(const GraphIndex& index, int id) {
     return;
   }
   switchable_[static_cast<size_t>(id)] = true;
+  for (const auto* formals : {&node.schema->inputs(), &node.schema->outputs()}) {
+    for (const Formal& formal : *formals) {
+      if (Allows(formal, "tensor(float16)") && !Allows(formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
+    }
+  }
   const auto follow_writer = [&](int tensor) {
     if (tensor >= 0 && ports_[static_cast<size_t>(tensor)].writer != kNoFloat) ports_[static_cast<size_t>(tensor)].writer = id;
   };

@@ -36,6 +36,8 @@ class PrecisionPorts {
   bool Switchable(int node) const { return switchable_[static_cast<size_t>(node)]; }
   /// Why the node can't be FP16 although it is switchable in form; empty when it can.
   const std::string& WhyNot(int node) const { return why_not_[static_cast<size_t>(node)]; }
+  /// Whether the schema lets all that follows the node be BF16 too.
+  bool AllowsBf16(int node) const { return allows_bf16_[static_cast<size_t>(node)]; }
   /// The node that decides the type of input `slot` of `node`, or kAlwaysFp32.
   int OperandDecider(int node, int slot) const;
 
@@ -47,6 +49,7 @@ class PrecisionPorts {
   std::vector<std::vector<OutputPort>> outputs_;
   std::vector<bool> switchable_;
   std::vector<std::string> why_not_;
+  std::vector<bool> allows_bf16_;
   std::vector<std::vector<bool>> operand_follows_;  ///< Per node and input slot.
 };
 

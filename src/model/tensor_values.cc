@@ -79,6 +79,11 @@ Array ReadTensor(const Model& model, const onnx::TensorProto& tensor) {
 }
 
 std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tensor) {
+  if (const auto raw = model.RawBytes(tensor); tensor.data_type() == onnx::TensorProto::FLOAT && !raw.empty() && raw.size() == TensorByteSize(tensor)) {
+    std::vector<float> values(raw.size() / sizeof(float));
+    std::memcpy(values.data(), raw.data(), raw.size());
+    return values;
+  }
   const Array array = ReadTensor(model, tensor);
   switch (array.dtype) {
     case DType::kFloat:

@@ -62,7 +62,7 @@ SessionModel TappedModel(const Model& model, const GraphIndex& index, const Slot
     return id >= 0 && index.tensor(id).kind != TensorKind::kInput ? id : -1;
   };
   InsertTaps(
-      &session.proto,
+      &session,
       [&](const std::string& name) {
         const int id = find(name);
         return id < 0 ? -1 : slots.slot[static_cast<size_t>(id)];
@@ -152,6 +152,24 @@ class OutputRecorder {
   std::unique_ptr<RecordedOutputsWriter> writer_;
 };
 
+/// Copies the model's own outputs while they fit.
+void Keep(const Model& model, const Session& session, const std::vector<Ort::Value>& values, KeptOutputs* kept) {
+  if (kept == nullptr || !kept->complete) return;
+  auto& outputs = kept->samples.emplace_back();
+  for (int i = 0; i < model.proto().graph().output_size(); ++i) {
+    const OutputView view = View(values[static_cast<size_t>(i)], session.output_names()[static_cast<size_t>(i)]);
+    const size_t size = view.count * DTypeSize(view.dtype);
+    kept->bytes += size;
+    if (kept->bytes > kept->budget) {
+      kept->samples.clear();
+      kept->complete = false;
+      return;
+    }
+    const auto* bytes = static_cast<const std::byte*>(view.data);
+    outputs.push_back({session.output_names()[static_cast<size_t>(i)], {view.dtype, view.shape, {bytes, bytes + size}}});
+  }
+}
+
 }  // namespace
 
 RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options, Progress* progress) {
@@ -169,6 +187,7 @@ RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptio
   SessionCache sessions(session_model, session_options, SameShapes(samples));
 
   const std::vector<InputSpec> inputs = model.Inputs();
+  if (options.keep_outputs != nullptr) options.keep_outputs->complete = true;
   progress->Begin("scan", samples.size());
   for (uint64_t i = 0; i < samples.size(); ++i) {
     ThrowIfInterrupted();
@@ -180,7 +199,9 @@ RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptio
       if (id >= 0 && slots.slot[static_cast<size_t>(id)] >= 0) observer.Add(slots.slot[static_cast<size_t>(id)], input.array);
     }
     Session& session = sessions.For(sample);
-    recorder.Add(session, session.Run(sample));
+    const std::vector<Ort::Value> outputs = session.Run(sample);
+    recorder.Add(session, outputs);
+    Keep(model, session, outputs, options.keep_outputs);
     progress->Step();
   }
   progress->End();

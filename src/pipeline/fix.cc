@@ -29,19 +29,23 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   const Split samples(all, options.holdout, false);
   const Split held_out(all, options.holdout, true);
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
-  RangeTable ranges = Scan(model, samples, options.scan, progress);
+  KeptOutputs outputs;
+  ScanOptions scan = options.scan;
+  scan.keep_outputs = &outputs;
+  RangeTable ranges = Scan(model, samples, scan, progress);
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
 
   CheckOptions check = options.check;
   check.ranges = &ranges;
+  check.kept_outputs = &outputs;
   Model fixed = Apply(model, plan);
   CheckResult result = Check(model, fixed, samples, check, progress);
   std::vector<Widening> widenings;
   std::optional<ModelErrors> plain = result.plain;
   check.plain = false;  // It doesn't change from one step to the next.
   while (!result.fixed.right) {
-    Widening widening = Widen(model, &plan, samples, check, progress);
+    Widening widening = Widen(model, &plan, samples, result, check, progress);
     if (!widening.possible) break;
     widenings.push_back(std::move(widening));
     fixed = Apply(model, plan);
@@ -53,6 +57,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
                                       [](const NodePlan& node) { return node.precision != Precision::kFp32; });
   FixResult fix{std::move(ranges), std::move(plan), std::move(fixed), std::move(result), std::nullopt, std::move(widenings), false, only_fp32};
   check.ranges = nullptr;
+  check.kept_outputs = nullptr;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);
   fix.right = fix.check.fixed.right && (!fix.holdout || fix.holdout->fixed.right);
   return fix;

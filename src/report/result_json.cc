@@ -17,7 +17,7 @@ Json ToJson(const std::optional<FirstNonFinite>& first) {
 }
 
 Json ToJson(const ModelErrors& errors) {
-  Json json = {{"right", errors.right}, {"first_inf", ToJson(errors.first_inf)}, {"first_nan", ToJson(errors.first_nan)},
+  Json json = {{"right", errors.right}, {"failure", errors.failure}, {"first_inf", ToJson(errors.first_inf)}, {"first_nan", ToJson(errors.first_nan)},
                {"nonfinite_outputs", errors.nonfinite_outputs}, {"outputs", Json::array()}};
   for (const OutputError& output : errors.outputs) {
     json["outputs"].push_back({{"name", output.name}, {"dtype", DTypeName(output.dtype)}, {"right", output.right},

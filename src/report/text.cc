@@ -116,7 +116,7 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
   std::vector<std::vector<std::string>> rows = {{"output", "plain FP16", "fixed", "max |error|", "cosine", ""}};
   for (size_t i = 0; i < check.fixed.outputs.size(); ++i) {
     const OutputError& output = check.fixed.outputs[i];
-    rows.push_back({output.name, check.plain ? ErrorCell(check.plain->outputs[i]) : "-", ErrorCell(output), Number(output.max_abs),
+    rows.push_back({output.name, check.plain && i < check.plain->outputs.size() ? ErrorCell(check.plain->outputs[i]) : "-", ErrorCell(output), Number(output.max_abs),
                     fmt::format("{:.6f}", output.cosine), output.right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
@@ -130,6 +130,8 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
       text += fmt::format("  plain FP16: not finite at {}\n", fmt::join(check.plain->nonfinite_outputs, ", "));
     }
   }
+  if (check.plain && !check.plain->failure.empty()) text += fmt::format("  plain FP16 does not run: {}\n", check.plain->failure);
+  if (!check.fixed.failure.empty()) text += fmt::format("  the fixed model does not run: {}\n", check.fixed.failure);
   first("fixed", check.fixed.first_inf, "infinity");
   first("fixed", check.fixed.first_nan, "NaN");
   return text;

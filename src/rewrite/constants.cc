@@ -6,6 +6,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "base/half_convert.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/walk.h"
@@ -14,21 +15,20 @@
 namespace halfsafe {
 namespace {
 
-/// FP32 values as the raw bytes of `dtype`. A finite value never becomes infinite: it stops at the type's largest.
-std::string Encode(const std::vector<float>& values, DType dtype) {
-  if (dtype == DType::kFloat) return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float)};
-  std::string bytes(values.size() * sizeof(uint16_t), '\0');
-  for (size_t i = 0; i < values.size(); ++i) {
-    uint16_t bits = 0;
-    if (dtype == DType::kFloat16) {
-      bits = HalfBits(std::isfinite(values[i]) ? std::clamp(values[i], -kHalfMax, kHalfMax) : values[i]);
-    } else {
+/// The 16 bits of FP32 values, into `bits`. A finite value never becomes infinite: it stops at the type's largest.
+void Encode(const std::vector<float>& values, DType dtype, uint16_t* bits) {
+  if (dtype == DType::kBfloat16) {
+    for (size_t i = 0; i < values.size(); ++i) {
       const float rounded = RoundToBfloat16(values[i]);
-      bits = Bfloat16Bits(std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
+      bits[i] = Bfloat16Bits(std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
     }
-    std::memcpy(bytes.data() + i * sizeof(uint16_t), &bits, sizeof(uint16_t));
+    return;
   }
-  return bytes;
+  FloatsToHalf(values.data(), values.size(), bits);
+  constexpr uint16_t kInfinity = 0x7C00, kLargest = 0x7BFF, kMagnitude = 0x7FFF;
+  for (size_t i = 0; i < values.size(); ++i) {
+    if ((bits[i] & kMagnitude) == kInfinity && std::isfinite(values[i])) bits[i] = static_cast<uint16_t>((bits[i] & ~kMagnitude) | kLargest);
+  }
 }
 
 void SetTensor(const std::vector<float>& values, DType dtype, onnx::TensorProto* tensor) {
@@ -36,7 +36,13 @@ void SetTensor(const std::vector<float>& values, DType dtype, onnx::TensorProto*
   tensor->clear_external_data();
   tensor->clear_data_location();
   tensor->set_data_type(static_cast<int>(dtype));
-  tensor->set_raw_data(Encode(values, dtype));
+  std::string* raw = tensor->mutable_raw_data();
+  raw->resize(values.size() * DTypeSize(dtype));
+  if (dtype == DType::kFloat) {
+    std::memcpy(raw->data(), values.data(), raw->size());
+  } else {
+    Encode(values, dtype, reinterpret_cast<uint16_t*>(raw->data()));  // A string's buffer is aligned for any scalar.
+  }
 }
 
 /// A constant of the model being rewritten, wherever it stands.
@@ -121,7 +127,11 @@ class Constant {
 };
 
 /// Float constants that can be read as values: dense tensors, and Constant nodes with plain floats.
-bool Convertible(const TensorInfo& tensor) { return tensor.data != nullptr || tensor.producer >= 0; }
+bool Convertible(const Rewriter& rewriter, const TensorInfo& tensor) {
+  if (tensor.data != nullptr || tensor.producer < 0) return tensor.data != nullptr;
+  const onnx::NodeProto& node = *rewriter.index.node(tensor.producer).proto;
+  return FindAttribute(node, "value_float") != nullptr || FindAttribute(node, "value_floats") != nullptr;
+}
 
 }  // namespace
 
@@ -138,7 +148,7 @@ void ConvertConstants(Rewriter* rewriter) {
     const TensorInfo& tensor = rewriter->index.tensors()[id];
     const int number = static_cast<int>(id);
     const TensorPorts& ports = rewriter->ports.of(number);
-    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(tensor)) continue;
+    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(*rewriter, tensor)) continue;
     std::set<DType> wanted;
     for (size_t reader = 0; reader < ports.readers.size(); ++reader) wanted.insert(rewriter->WantedBy(number, reader));
     const auto clamp = clamps.find(tensor.name);

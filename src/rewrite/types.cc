@@ -22,6 +22,11 @@ void ChooseTypes(Rewriter* rewriter) {
       throw BadInput(fmt::format("the plan asks for {} at {}, which can't be: {}", PrecisionName(plan.precision), plan.name,
                                  why.empty() ? "it has no FP32 tensors" : why));
     }
+    if (plan.precision == Precision::kBf16 && !rewriter->ports.AllowsBf16(node)) {
+      const NodeInfo& info = rewriter->index.node(node);
+      throw BadInput(fmt::format("the plan asks for bf16 at {}, but {}-{} of the model's opset has no BF16", plan.name,
+                                 info.proto->op_type(), info.schema->SinceVersion()));
+    }
     rewriter->precision[static_cast<size_t>(node)] = TypeOf(plan.precision);
   }
   for (size_t id = 0; id < rewriter->index.tensors().size(); ++id) {

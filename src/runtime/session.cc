@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
@@ -13,9 +14,8 @@
 namespace halfsafe {
 namespace {
 
-/// Tensors above this many bytes are handed to ONNX Runtime as they lie in memory.
-constexpr size_t kLargeTensor = 1024;
 constexpr char kTapDomain[] = "halfsafe.tap";
+constexpr char kRawPrefix[] = "halfsafe.raw/";  // Names of definitions whose taps took over the name.
 
 Ort::Env& Environment() {
   // Silent: every failure comes back as an exception and is reported once, in our words.
@@ -116,7 +116,7 @@ struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
 /// Renames the definition of `name` in `graph` and appends the tap node that gives the name back.
 void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto* tap) {
   const std::string name = *definition;
-  *definition = "halfsafe.raw/" + name;
+  *definition = kRawPrefix + name;
   tap->set_op_type(TapName(dtype));
   tap->set_domain(kTapDomain);
   tap->set_name("halfsafe.tap/" + name);
@@ -140,11 +140,40 @@ Error Refused(const std::string& message) {
   return BadInput(fmt::format("ONNX Runtime refuses the model: {}", message));
 }
 
+/// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay outside.
+void RestoreOtherTensors(const Model& model, const std::unordered_map<std::string, const onnx::TensorProto*>& weights,
+                         onnx::ModelProto* proto) {
+  std::unordered_set<const onnx::TensorProto*> outside;
+  for (const auto& [name, tensor] : weights) outside.insert(tensor);
+  // Constant nodes became initializers behind the others, so the copies are paired up by graph.
+  const std::function<void(const onnx::GraphProto&, onnx::GraphProto*)> restore = [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
+    const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
+      const auto raw = model.RawBytes(source);
+      if (outside.contains(&source) || raw.empty()) return;
+      copy->clear_external_data();
+      copy->clear_data_location();
+      copy->set_raw_data(raw.data(), raw.size());
+    };
+    for (int i = 0; i < from.initializer_size(); ++i) fill(from.initializer(i), to->mutable_initializer(i));
+    int next = 0;
+    for (const auto& node : from.node()) {
+      const bool taken = node.output_size() > 0 && weights.contains(node.output(0)) && &from == &model.proto().graph();
+      if (taken) continue;
+      onnx::NodeProto* copy = to->mutable_node(next++);
+      for (int a = 0; a < node.attribute_size(); ++a) {
+        if (node.attribute(a).has_t()) fill(node.attribute(a).t(), copy->mutable_attribute(a)->mutable_t());
+        if (node.attribute(a).has_g()) restore(node.attribute(a).g(), copy->mutable_attribute(a)->mutable_g());
+      }
+    }
+  };
+  restore(model.proto().graph(), proto->mutable_graph());
+}
+
 }  // namespace
 
-SessionModel MakeSessionModel(const Model& model) {
+SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_bit) {
   SessionModel result;
-  result.proto = WithoutLargeTensors(model.proto(), kLargeTensor);
+  result.proto = WithoutLargeTensors(model.proto(), large);
   onnx::GraphProto* graph = result.proto.mutable_graph();
   std::unordered_map<std::string, const onnx::TensorProto*> sources;
   for (const auto& tensor : model.proto().graph().initializer()) sources[tensor.name()] = &tensor;
@@ -164,12 +193,15 @@ SessionModel MakeSessionModel(const Model& model) {
     initializer->set_name(original.output(0));
     sources[original.output(0)] = &value->t();
   }
+  RestoreOtherTensors(model, sources, &result.proto);
   for (auto& initializer : *graph->mutable_initializer()) {
     const onnx::TensorProto& source = *sources.at(initializer.name());
     const auto raw = model.RawBytes(source);
     const bool external = source.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
-    if (raw.size() <= kLargeTensor && !external) continue;
-    if (raw.size() <= kLargeTensor) {
+    const bool sixteen_bit = source.data_type() == onnx::TensorProto::FLOAT16 || source.data_type() == onnx::TensorProto::BFLOAT16;
+    const size_t largest = sixteen_bit ? large_16_bit : large;
+    if (raw.size() <= largest && !external) continue;
+    if (raw.size() <= largest) {
       initializer.clear_external_data();
       initializer.clear_data_location();
       initializer.set_raw_data(raw.data(), raw.size());
@@ -177,6 +209,7 @@ SessionModel MakeSessionModel(const Model& model) {
     }
     result.weights.push_back({initializer.name(), static_cast<DType>(source.data_type()),
                               {source.dims().begin(), source.dims().end()}, raw, nullptr});
+    initializer.clear_raw_data();
     initializer.clear_external_data();
     initializer.set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
     auto* entry = initializer.add_external_data();
@@ -186,9 +219,16 @@ SessionModel MakeSessionModel(const Model& model) {
   return result;
 }
 
-void InsertTaps(onnx::ModelProto* proto, const std::function<int64_t(const std::string&)>& id_of,
+void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
                 const std::function<DType(const std::string&)>& dtype_of) {
-  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) {
+  onnx::ModelProto* proto = &model->proto;
+  std::unordered_map<std::string, onnx::TensorProto*> initializers;
+  for (auto& initializer : *proto->mutable_graph()->mutable_initializer()) initializers[initializer.name()] = &initializer;
+  // Names of unnamed nodes come from their outputs, which taps rename: all scopes are read before, inner graphs go first.
+  std::vector<std::pair<onnx::GraphProto*, std::string>> graphs;
+  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
+  for (auto entry = graphs.rbegin(); entry != graphs.rend(); ++entry) {
+    const auto& [graph, scope] = *entry;
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
     nodes.Swap(graph->mutable_node());
     const auto tap = [&](std::string* definition) {
@@ -197,6 +237,12 @@ void InsertTaps(onnx::ModelProto* proto, const std::function<int64_t(const std::
     };
     if (!scope.empty()) {
       for (auto& input : *graph->mutable_input()) tap(input.mutable_name());
+    } else {
+      for (SessionWeight& weight : model->weights) {
+        tap(&weight.name);
+        if (initializers.contains(weight.name)) continue;
+        initializers.at(weight.name.substr(sizeof(kRawPrefix) - 1))->set_name(weight.name);
+      }
     }
     for (auto& node : nodes) {
       onnx::NodeProto* kept = graph->add_node();
@@ -211,7 +257,7 @@ void InsertTaps(onnx::ModelProto* proto, const std::function<int64_t(const std::
       }
       for (auto& node_tap : taps) graph->add_node()->Swap(&node_tap);
     }
-  });
+  }
   auto* import = proto->add_opset_import();
   import->set_domain(kTapDomain);
   import->set_version(1);

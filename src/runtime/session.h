@@ -31,8 +31,9 @@ struct SessionModel {
   std::vector<SessionWeight> weights;
 };
 
-/// `model` must outlive the result: its weights are referred to, not copied.
-SessionModel MakeSessionModel(const Model& model);
+/// `model` must outlive the result: its weights are referred to, not copied. Tensors of more than `large` bytes become
+/// weights; 16-bit ones of more than `large_16_bit`.
+SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t large_16_bit = 1024);
 
 /// One tensor on its way from its producer to its readers.
 struct Tap {
@@ -55,8 +56,8 @@ class TapHandler {
 };
 
 /// Puts a tap behind the definition of every tensor for which `id_of(full name)` is not negative and `dtype_of` names
-/// a float type. The tapped tensor keeps its name, its definition gets another.
-void InsertTaps(onnx::ModelProto* proto, const std::function<int64_t(const std::string&)>& id_of,
+/// a float type: results, inputs of bodies, and weights that lie outside the graph. The tapped tensor keeps its name, its definition gets another.
+void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
                 const std::function<DType(const std::string&)>& dtype_of);
 
 struct SessionOptions {

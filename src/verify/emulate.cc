@@ -10,7 +10,7 @@
 #include "halfsafe/half.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
-#include "verify/rounding.h"
+#include "base/half_convert.h"
 
 namespace halfsafe {
 namespace {
@@ -42,7 +42,7 @@ void WidenTypeAttribute(onnx::AttributeProto* attribute) {
   if (type && attribute->has_i() && IsSixteenBit(static_cast<int>(attribute->i()))) attribute->set_i(onnx::TensorProto::FLOAT);
 }
 
-void WidenGraph(const Model& model, onnx::GraphProto* graph) {
+void WidenGraph(onnx::GraphProto* graph) {
   for (auto* values : {graph->mutable_input(), graph->mutable_output(), graph->mutable_value_info()}) {
     for (auto& value : *values) WidenType(value.mutable_type());
   }
@@ -54,19 +54,28 @@ void WidenGraph(const Model& model, onnx::GraphProto* graph) {
       initializer.set_data_type(onnx::TensorProto::FLOAT);  // The session's weights hold its values.
     }
   }
-  (void)model;
 }
 
-void WidenWeights(SessionModel* session) {
+void WidenWeights(SessionModel* session, WidenedWeights* shared) {
   for (SessionWeight& weight : session->weights) {
-    if (weight.dtype != DType::kFloat16 && weight.dtype != DType::kBfloat16) continue;
-    const size_t count = weight.bytes.size() / sizeof(uint16_t);
-    const auto values = std::make_shared<std::vector<float>>(count);
-    const bool half = weight.dtype == DType::kFloat16;
-    for (size_t i = 0; i < count; ++i) {
-      uint16_t bits = 0;
-      std::memcpy(&bits, weight.bytes.data() + i * sizeof(bits), sizeof(bits));
-      (*values)[i] = half ? HalfValue(bits) : Bfloat16Value(bits);
+    if (!IsSixteenBit(static_cast<int>(weight.dtype))) continue;
+    std::shared_ptr<const std::vector<float>> values;
+    if (shared != nullptr && shared->entries.contains(weight.name)) {
+      const auto& known = shared->entries.at(weight.name);
+      const bool same = known.bits.size() == weight.bytes.size() && std::memcmp(known.bits.data(), weight.bytes.data(), known.bits.size()) == 0;
+      if (same) values = known.values;
+    }
+    if (values == nullptr) {
+      const auto widened = std::make_shared<std::vector<float>>(weight.bytes.size() / sizeof(uint16_t));
+      std::vector<uint16_t> bits(widened->size());
+      std::memcpy(bits.data(), weight.bytes.data(), weight.bytes.size());
+      if (weight.dtype == DType::kFloat16) {
+        HalfToFloats(bits.data(), bits.size(), widened->data());
+      } else {
+        std::transform(bits.begin(), bits.end(), widened->begin(), Bfloat16Value);
+      }
+      values = widened;
+      if (shared != nullptr) shared->entries[weight.name] = {weight.bytes, values};
     }
     weight.bytes = std::as_bytes(std::span(*values));
     weight.owner = values;
@@ -81,10 +90,53 @@ bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
   return node.bodies.empty() && TraitsOf(*node.proto).values == Values::kNew;
 }
 
+/// The model with every 16-bit type replaced by FP32, not yet rounding anything.
+SessionModel WidenedModel(SessionModel session, const Model& typed, WidenedWeights* shared) {
+  ForEachGraph(session.proto.mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(graph); });
+  ForEachMutableTensorConstant(session.proto.mutable_graph(), [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
+  WidenWeights(&session, shared);
+  return session;
+}
+
+void InsertRounding(const Rounder& rounder, SessionModel* session) {
+  std::unordered_map<std::string, int64_t> ids;
+  for (size_t id = 0; id < rounder.tensors.size(); ++id) ids[rounder.tensors[id].name] = static_cast<int64_t>(id);
+  InsertTaps(
+      session,
+      [&](const std::string& name) {
+        const auto found = ids.find(name);
+        return found == ids.end() ? -1 : found->second;
+      },
+      [](const std::string&) { return DType::kFloat; });
+}
+
+/// Gives a weight its FP32 values back; false where the original's weight can't be told from the name.
+bool UseOriginalWeight(const Model& original, const GraphIndex& index, const TensorInfo& weight, SessionModel* session) {
+  int source = index.FindTensor(weight.name);
+  if (source < 0) source = index.FindTensor(weight.name.substr(0, weight.name.rfind('.')));
+  if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat) return false;
+  const auto values = std::make_shared<std::vector<float>>(ReadFloats(original, *index.tensor(source).data));
+  for (SessionWeight& given : session->weights) {
+    if (given.name != weight.local) continue;
+    // Values that the plan clamps stay clamped: only rounding is switched.
+    const auto* rounded = reinterpret_cast<const float*>(given.bytes.data());
+    for (size_t i = 0; i < values->size(); ++i) (*values)[i] = RoundToHalf((*values)[i]) == rounded[i] || weight.dtype != DType::kFloat16 ? (*values)[i] : rounded[i];
+    given.bytes = std::as_bytes(std::span(*values));
+    given.owner = values;
+    return true;
+  }
+  return false;
+}
+
 }  // namespace
 
 void Rounder::Process(const Tap& tap) {
   RoundedTensor& tensor = tensors[static_cast<size_t>(tap.id)];
+  tensor.elements = tap.count;
+  if (!enabled.empty() && !enabled[static_cast<size_t>(tap.id)]) {
+    if (tap.output != tap.input) std::memcpy(tap.output, tap.input, tap.count * sizeof(float));
+    return;
+  }
   const auto* input = static_cast<const float*>(tap.input);
   auto* output = static_cast<float*>(tap.output);
   std::atomic<bool> finite{true};
@@ -108,25 +160,28 @@ void Rounder::Process(const Tap& tap) {
   if (tensor.nan_sample.empty() && std::any_of(output, output + tap.count, is_nan)) tensor.nan_sample = sample_;
 }
 
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder) {
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared) {
   const GraphIndex index(typed);
-  std::unordered_map<std::string, int64_t> ids;
   for (const TensorInfo& tensor : index.tensors()) {
-    if (!NeedsRounding(index, tensor)) continue;
-    ids[tensor.name] = static_cast<int64_t>(rounder->tensors.size());
-    rounder->tensors.push_back({tensor.name, tensor.dtype, "", ""});
+    if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
-  SessionModel session = MakeSessionModel(typed);
-  ForEachGraph(session.proto.mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(typed, graph); });
-  ForEachMutableTensorConstant(session.proto.mutable_graph(), [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
-  WidenWeights(&session);
-  InsertTaps(
-      &session.proto,
-      [&](const std::string& name) {
-        const auto found = ids.find(name);
-        return found == ids.end() ? -1 : found->second;
-      },
-      [](const std::string&) { return DType::kFloat; });
+  SessionModel session = WidenedModel(MakeSessionModel(typed), typed, shared);
+  InsertRounding(*rounder, &session);
+  return session;
+}
+
+SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Rounder* rounder) {
+  const GraphIndex index(typed);
+  const GraphIndex original_index(original);
+  // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter most.
+  SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);
+  for (const TensorInfo& tensor : index.tensors()) {
+    const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr && IsSixteenBit(static_cast<int>(tensor.dtype));
+    if (!weight && !NeedsRounding(index, tensor)) continue;
+    if (weight && !UseOriginalWeight(original, original_index, tensor, &session)) continue;
+    rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
+  }
+  InsertRounding(*rounder, &session);
   return session;
 }
 

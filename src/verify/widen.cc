@@ -1,4 +1,145 @@
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <set>
+
 #include "halfsafe/check.h"
+#include "halfsafe/rewrite.h"
+#include "verify/probe.h"
+
 namespace halfsafe {
-Widening Widen(const Model&, Plan*, const SampleSource&, const CheckOptions&, Progress*) { Widening w; w.possible=false; return w; }
+namespace {
+
+/// Runs that one widening step may take.
+constexpr int kMostProbes = 48;
+/// What the remaining roundings may add up to, as a share of the tolerance: estimates are not exact.
+constexpr double kAim = 0.9;
+/// A cost (see Probe::Cost) that is not worth more runs to lower.
+constexpr double kCheapEnough = 0.05;
+
+/// A run of neighbouring roundings and what they do together.
+struct Group {
+  size_t begin = 0, end = 0;  ///< In the probing order.
+  double harm = 0.0;          ///< Square of the distance with only these on: independent roundings add up in squares.
+};
+
+/// A group, the plan entries that would have to be FP32 for it to go away, and its harm for their cost.
+struct Choice {
+  Group group;
+  std::set<size_t> entries;
+  double value = 0.0;
+};
+
+std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& order, const std::vector<Group>& groups) {
+  std::vector<Choice> choices;
+  for (const Group& group : groups) {
+    Choice choice{group, {}, 0.0};
+    for (size_t i = group.begin; i < group.end; ++i) choice.entries.merge(probe.EntriesOf(order[i]));
+    double cost = 0.0;
+    for (const size_t entry : choice.entries) cost += probe.Cost(entry);
+    choice.value = group.harm / std::max(cost, 1e-9);
+    choices.push_back(std::move(choice));
+  }
+  std::stable_sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) { return a.value > b.value; });
+  return choices;
 }
+
+/// What it would cost to take away the most harm for the least cost until the rest should fit the aim.
+double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
+  double harm = 0.0;
+  for (const Choice& choice : choices) harm += choice.group.harm;
+  // Roundings that go the same way add up to more than their squares, so harm is scaled to what all of them did.
+  const double scale = std::max(1.0, probe.worst() * probe.worst() / harm);
+  if (!std::isfinite(harm) || !std::isfinite(scale)) return INFINITY;
+  std::set<size_t> entries;
+  for (const Choice& choice : choices) {
+    if (harm * scale <= kAim * kAim) break;
+    harm -= choice.group.harm;
+    entries.insert(choice.entries.begin(), choice.entries.end());
+  }
+  double cost = 0.0;
+  for (const size_t entry : entries) cost += probe.Cost(entry);
+  return cost;
+}
+
+/// Splits the roundings by halves, the most harmful group first, until taking away enough of them is cheap or the runs
+/// are spent. Returns the groups ranked by harm for cost.
+std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
+  const auto measure = [&](size_t begin, size_t end) {
+    const double distance = probe->Only(order, begin, end);
+    progress->Step();
+    return Group{begin, end, distance * distance};
+  };
+  std::vector<Group> groups = {{0, order.size(), probe->worst() * probe->worst()}};
+  std::vector<Choice> choices = RankChoices(*probe, order, groups);
+  for (int probes = 0; probes < kMostProbes && !(CostOfEnough(*probe, choices) <= kCheapEnough); probes += 2) {
+    const auto divisible = [](const Group& group) { return group.end - group.begin > 1 ? group.harm : -1.0; };
+    const auto next = std::max_element(groups.begin(), groups.end(), [&](const Group& a, const Group& b) { return divisible(a) < divisible(b); });
+    if (divisible(*next) <= 0.0) break;
+    const Group group = *next;
+    const size_t middle = (group.begin + group.end) / 2;
+    *next = measure(group.begin, middle);
+    groups.push_back(measure(middle, group.end));
+    choices = RankChoices(*probe, order, groups);
+  }
+  return choices;
+}
+
+/// The entries of the shortest prefix of `choices` that brings the outputs within the aim, by measurement.
+std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices, double* distance) {
+  const auto entries_of = [&](size_t count) {
+    std::set<size_t> entries;
+    for (size_t i = 0; i < count; ++i) entries.insert(choices[i].entries.begin(), choices[i].entries.end());
+    return entries;
+  };
+  const auto fits = [&](size_t count) { return (*distance = probe->Without(entries_of(count))) <= kAim; };
+  size_t enough = 1, short_of = 0;
+  while (enough < choices.size() && !fits(enough)) {
+    short_of = enough;
+    enough = std::min(choices.size(), enough * 2);
+  }
+  while (enough - short_of > 1) {
+    const size_t middle = (short_of + enough) / 2;
+    (fits(middle) ? enough : short_of) = middle;
+  }
+  fits(enough);
+  return entries_of(enough);
+}
+
+}  // namespace
+
+Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+               const CheckOptions& options, Progress* progress) {
+  Widening result;
+  Probe probe(original, *plan, samples, check, options);
+  std::vector<size_t> order;
+  for (size_t tap = 0; tap < probe.size(); ++tap) {
+    if (!probe.EntriesOf(tap).empty()) order.push_back(tap);
+  }
+  if (order.empty()) {
+    result.possible = false;
+    return result;
+  }
+  progress->Begin("probe", 0);
+  const std::vector<Choice> choices = FindHarm(&probe, order, progress);
+  double distance = 0.0;
+  const std::set<size_t> chosen = ShortestPrefix(&probe, choices, &distance);
+  progress->End();
+  result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
+  for (const Choice& choice : choices) {
+    for (const size_t entry : choice.entries) {
+      NodePlan& node = plan->nodes[entry];
+      if (node.precision == Precision::kFp32 || !chosen.contains(entry)) continue;
+      node.precision = Precision::kFp32;
+      node.reason = "error";
+      node.evidence = fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
+                                  probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm));
+      result.nodes.push_back(node.name);
+    }
+  }
+  result.possible = !result.nodes.empty();
+  return result;
+}
+
+}  // namespace halfsafe

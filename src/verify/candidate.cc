@@ -1,0 +1,121 @@
+#include "verify/candidate.h"
+
+#include <algorithm>
+
+#include "halfsafe/error.h"
+#include "verify/compare.h"
+
+namespace halfsafe {
+namespace {
+
+std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::vector<std::string>& names) {
+  std::vector<OutputView> views;
+  for (size_t i = 0; i < values.size(); ++i) views.push_back(View(values[i], names[i]));
+  return views;
+}
+
+SessionOptions OptionsOf(const CheckOptions& options) {
+  SessionOptions session;
+  session.threads = options.threads;
+  session.custom_op_libraries = options.custom_op_libraries;
+  return session;
+}
+
+std::vector<std::string> OutputNames(const Model& model) {
+  std::vector<std::string> names;
+  for (const auto& output : model.proto().graph().output()) names.push_back(output.name());
+  return names;
+}
+
+}  // namespace
+
+Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
+    : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs : nullptr),
+      names_(OutputNames(original)) {
+  if (kept_ != nullptr) return;
+  session_model_ = MakeSessionModel(original);
+  sessions_ = std::make_unique<SessionCache>(session_model_, OptionsOf(options), same_shapes);
+}
+
+RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
+  RunOutputs outputs;
+  if (kept_ == nullptr) {
+    outputs.sample = std::make_shared<Sample>(sample);
+    outputs.values = sessions_->For(sample).Run(*outputs.sample);
+    outputs.views = Views(outputs.values, names_);
+    return outputs;
+  }
+  for (const NamedArray& kept : kept_->samples[index]) {
+    const size_t count = kept.array.bytes.size() / DTypeSize(kept.array.dtype);
+    outputs.views.push_back({kept.array.dtype, kept.array.shape, kept.array.bytes.data(), count});
+  }
+  return outputs;
+}
+
+Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, WidenedWeights* weights)
+    : model_(model), inputs_(model.Inputs()), session_model_(EmulateHalf(model, &rounder_, weights)) {
+  SessionOptions session = OptionsOf(options);
+  session.taps = &rounder_;
+  sessions_ = std::make_unique<SessionCache>(session_model_, session, same_shapes);
+}
+
+void Candidate::Prepare(const Sample& sample) {
+  try {
+    sessions_->Prepare(EmulatedInputs(sample, inputs_));
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kBadInput) throw;
+    errors.failure = error.what();
+  }
+}
+
+std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
+  if (!errors.failure.empty()) return std::nullopt;
+  rounder_.BeginSample(sample.name);
+  RunOutputs outputs;
+  outputs.sample = std::make_shared<Sample>(EmulatedInputs(sample, inputs_));
+  try {
+    Session& session = sessions_->For(*outputs.sample);
+    outputs.values = session.Run(*outputs.sample);
+    outputs.views = Views(outputs.values, session.output_names());
+  } catch (const Error& error) {
+    // Rounded sizes or positions can make a node fail where FP32 does not. That is a finding, not a bad model.
+    if (error.code() != ExitCode::kBadInput) throw;
+    errors.failure = error.what();
+    return std::nullopt;
+  }
+  return outputs;
+}
+
+void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
+                        const Tolerance& tolerance) {
+  errors.outputs.resize(names.size());
+  for (size_t i = 0; i < names.size(); ++i) {
+    errors.outputs[i].name = names[i];
+    CompareOutput(reference.views[i], outputs.views[i], outputs.sample->name, tolerance, &errors.outputs[i]);
+  }
+}
+
+void Candidate::Finish(const std::function<bool(const std::string&, bool)>& finite_before) {
+  errors.right = errors.failure.empty();
+  for (const OutputError& output : errors.outputs) {
+    errors.right = errors.right && output.right;
+    if (output.new_nonfinite > 0) errors.nonfinite_outputs.push_back(output.name);
+  }
+  const GraphIndex index(model_);
+  for (const RoundedTensor& tensor : rounder_.tensors) {
+    const auto report = [&](const std::string& sample, bool nan, std::optional<FirstNonFinite>* first) {
+      if (sample.empty() || first->has_value() || !finite_before(tensor.name, nan)) return;
+      const NodeInfo& node = index.node(index.tensor(index.FindTensor(tensor.name)).producer);
+      *first = FirstNonFinite{tensor.name, node.name, node.proto->op_type(), sample};
+    };
+    report(tensor.inf_sample, false, &errors.first_inf);
+    report(tensor.nan_sample, true, &errors.first_nan);
+  }
+}
+
+bool Candidate::AnyNonFinite() const {
+  return std::any_of(rounder_.tensors.begin(), rounder_.tensors.end(),
+                     [](const RoundedTensor& tensor) { return !tensor.inf_sample.empty() || !tensor.nan_sample.empty(); });
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,61 @@
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "halfsafe/check.h"
+#include "runtime/session_cache.h"
+#include "verify/emulate.h"
+
+namespace halfsafe {
+
+/// The outputs of one run, and what keeps them alive: an output may be one of the inputs.
+struct RunOutputs {
+  std::shared_ptr<Sample> sample;
+  std::vector<Ort::Value> values;
+  std::vector<OutputView> views;
+};
+
+/// The original model in FP32, run or remembered from the scan.
+class Reference {
+ public:
+  Reference(const Model& original, const CheckOptions& options, bool same_shapes);
+  const std::vector<std::string>& names() const { return names_; }
+  RunOutputs Run(uint64_t index, const Sample& sample);
+
+ private:
+  const KeptOutputs* kept_;
+  std::vector<std::string> names_;
+  SessionModel session_model_;
+  std::unique_ptr<SessionCache> sessions_;
+};
+
+/// A model with 16-bit tensors under emulation, and how its outputs differ from the reference's.
+class Candidate {
+ public:
+  Candidate(const Model& model, const CheckOptions& options, bool same_shapes, WidenedWeights* weights);
+
+  /// Makes the session that `sample` needs, so that several candidates can do it at once.
+  void Prepare(const Sample& sample);
+  /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is returned.
+  std::optional<RunOutputs> Run(const Sample& sample);
+  void Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
+               const Tolerance& tolerance);
+  /// Completes `errors`. `finite_before` tells whether a tensor has no infinite (or no NaN) values in FP32.
+  void Finish(const std::function<bool(const std::string& tensor, bool nan)>& finite_before);
+  /// Whether any tensor stopped being finite.
+  bool AnyNonFinite() const;
+
+  ModelErrors errors;
+
+ private:
+  const Model& model_;
+  std::vector<InputSpec> inputs_;
+  Rounder rounder_;
+  SessionModel session_model_;
+  std::unique_ptr<SessionCache> sessions_;
+};
+
+}  // namespace halfsafe

@@ -1,0 +1,144 @@
+#include "verify/probe.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "halfsafe/error.h"
+#include "halfsafe/rewrite.h"
+#include "plan/work.h"
+#include "verify/compare.h"
+
+namespace halfsafe {
+namespace {
+
+/// How far outputs are from the tolerance: 1 is on its edge.
+double Distance(const std::vector<OutputError>& errors, const Tolerance& tolerance) {
+  constexpr double kSmallest = 1e-12;
+  double worst = 0.0;
+  for (const OutputError& error : errors) {
+    if (error.new_nonfinite > 0 || !error.problem.empty()) return INFINITY;
+    if (!IsFloat(error.dtype)) {
+      worst = std::max(worst, error.flip_share / std::max(tolerance.max_flips, kSmallest));
+      continue;
+    }
+    worst = std::max(worst, error.rel_l2 / std::max(tolerance.rel_l2, kSmallest));
+    if (tolerance.rtol || tolerance.atol) worst = std::max(worst, error.needed_atol / std::max(tolerance.atol.value_or(0.0), kSmallest));
+  }
+  return worst;
+}
+
+/// The sample on which the fixed model was furthest off; the first where that isn't known.
+std::string WorstSample(const CheckResult& check) {
+  const OutputError* worst = nullptr;
+  for (const OutputError& output : check.fixed.outputs) {
+    if (!output.right && (worst == nullptr || output.rel_l2 > worst->rel_l2)) worst = &output;
+  }
+  return worst == nullptr ? "" : worst->rel_l2_sample;
+}
+
+}  // namespace
+
+Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
+             const CheckOptions& options)
+    : options_(options), plan_(plan), index_(original), ports_(index_), typed_(Apply(original, plan)), inputs_(typed_.Inputs()),
+      reference_(original, options, true), session_model_(EmulateHalfSwitchable(original, typed_, &rounder_)) {
+  for (size_t i = 0; i < plan.nodes.size(); ++i) {
+    if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
+  }
+  SessionOptions session;
+  session.threads = options.threads;
+  session.custom_op_libraries = options.custom_op_libraries;
+  session.taps = &rounder_;
+  sessions_ = std::make_unique<SessionCache>(session_model_, session, true);
+  ChooseSample(samples, check);
+  rounder_.enabled.assign(rounder_.tensors.size(), true);
+  worst_ = Measure();
+  MeasureWork();
+}
+
+void Probe::ChooseSample(const SampleSource& samples, const CheckResult& check) {
+  const std::string wanted = WorstSample(check);
+  uint64_t chosen = 0;
+  for (uint64_t i = 0; i < samples.size(); ++i) {
+    ThrowIfInterrupted();
+    sample_ = samples.Read(i);
+    chosen = i;
+    if (wanted.empty() || sample_.name == wanted) break;
+  }
+  expected_ = reference_.Run(chosen, sample_);
+  sample_ = EmulatedInputs(sample_, inputs_);
+}
+
+double Probe::Only(const std::vector<size_t>& order, size_t begin, size_t end) {
+  rounder_.enabled.assign(rounder_.tensors.size(), false);
+  for (size_t i = begin; i < end; ++i) rounder_.enabled[order[i]] = true;
+  return Measure();
+}
+
+double Probe::Without(const std::set<size_t>& entries) {
+  rounder_.enabled.assign(rounder_.tensors.size(), true);
+  for (size_t i = 0; i < rounder_.tensors.size(); ++i) {
+    const std::set<size_t> needed = EntriesOf(i);
+    if (!needed.empty() && std::includes(entries.begin(), entries.end(), needed.begin(), needed.end())) rounder_.enabled[i] = false;
+  }
+  return Measure();
+}
+
+double Probe::Measure() {
+  ThrowIfInterrupted();
+  const auto& names = reference_.names();
+  std::vector<OutputError> errors(names.size());
+  try {
+    const auto outputs = sessions_->For(sample_).Run(sample_);
+    for (size_t i = 0; i < names.size(); ++i) {
+      CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance, &errors[i]);
+    }
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kBadInput) throw;
+    return INFINITY;  // These roundings break a node outright.
+  }
+  return Distance(errors, options_.tolerance);
+}
+
+std::set<size_t> Probe::EntriesOf(size_t rounding) const {
+  const std::string& name = rounder_.tensors[rounding].name;
+  int tensor = index_.FindTensor(name);
+  // Apply names a second type of a tensor by a suffix.
+  if (tensor < 0) tensor = index_.FindTensor(name.substr(0, name.rfind('.')));
+  std::set<size_t> entries;
+  if (tensor < 0) return entries;
+  const auto add = [&](int node) {
+    if (node < 0) return;
+    if (const auto found = entry_.find(index_.node(node).name); found != entry_.end()) entries.insert(found->second);
+  };
+  add(ports_.of(tensor).writer);
+  for (const int reader : ports_.of(tensor).readers) add(reader);
+  return entries;
+}
+
+void Probe::MeasureWork() {
+  // The roundings counted the elements of each result, which is all that multiply-adds need beside the weights' shapes.
+  RangeTable sizes;
+  sizes.samples = 1;
+  for (const RoundedTensor& tensor : rounder_.tensors) {
+    TensorStats stats;
+    stats.name = tensor.name;
+    stats.count = tensor.elements;
+    sizes.tensors.push_back(std::move(stats));
+  }
+  work_.assign(plan_.nodes.size(), 0.0);
+  for (const NodeInfo& node : index_.nodes()) {
+    const auto found = entry_.find(node.name);
+    if (found == entry_.end()) continue;
+    work_[found->second] = MultiplyAdds(index_, sizes, node);
+    total_work_ += work_[found->second];
+  }
+}
+
+double Probe::Cost(size_t entry) const {
+  constexpr double kWorkOverCount = 4.0;
+  const double share = total_work_ > 0.0 ? work_[entry] / total_work_ : 0.0;
+  return 1.0 / static_cast<double>(plan_.nodes.size()) + kWorkOverCount * share;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <memory>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "halfsafe/check.h"
+#include "model/graph_index.h"
+#include "model/precision_ports.h"
+#include "verify/candidate.h"
+
+namespace halfsafe {
+
+/// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves every
+/// assignment.
+class Probe {
+ public:
+  Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
+        const CheckOptions& options);
+
+  /// The roundings: results and weights that the plan stores in 16 bits.
+  size_t size() const { return rounder_.tensors.size(); }
+  const std::string& name(size_t rounding) const { return rounder_.tensors[rounding].name; }
+
+  /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not finite.
+  double worst() const { return worst_; }
+  /// The same with only `order[begin..end)` on.
+  double Only(const std::vector<size_t>& order, size_t begin, size_t end);
+
+  /// The same without the roundings that go away when these plan entries are FP32.
+  double Without(const std::set<size_t>& entries);
+
+  /// The plan's 16-bit entries that would have to be FP32 for this rounding to go away.
+  std::set<size_t> EntriesOf(size_t rounding) const;
+  /// What FP32 costs an entry: its share of the nodes and, four times as dear, of the multiply-adds.
+  double Cost(size_t entry) const;
+
+ private:
+  void ChooseSample(const SampleSource& samples, const CheckResult& check);
+  void MeasureWork();
+  double Measure();
+
+  const CheckOptions& options_;
+  const Plan& plan_;
+  GraphIndex index_;
+  PrecisionPorts ports_;
+  std::unordered_map<std::string, size_t> entry_;  ///< Plan entries in 16 bits, by node name.
+  Model typed_;
+  std::vector<InputSpec> inputs_;
+  Rounder rounder_;
+  Reference reference_;
+  SessionModel session_model_;
+  std::unique_ptr<SessionCache> sessions_;
+  Sample sample_;
+  RunOutputs expected_;
+  std::vector<double> work_;  ///< Per plan entry: multiply-adds of the sample.
+  double total_work_ = 0.0;
+  double worst_ = 0.0;
+};
+
+}  // namespace halfsafe

@@ -1,0 +1,270 @@
+"""What the tests of the command line share: running the tool, reference statistics, models with every tensor shown."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+try:
+    import ml_dtypes
+    import numpy as np
+    import onnx
+    import onnx.inliner
+    import onnxruntime
+    from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+except ImportError as error:
+    print(f"skipped: {error}")
+    sys.exit(77)
+
+HALFSAFE = os.environ["HALFSAFE"]
+Sample = dict[str, np.ndarray]
+FLOAT_TYPES = {
+    TensorProto.FLOAT: np.dtype(np.float32),
+    TensorProto.FLOAT16: np.dtype(np.float16),
+    TensorProto.DOUBLE: np.dtype(np.float64),
+    TensorProto.BFLOAT16: np.dtype(ml_dtypes.bfloat16),
+}
+TYPE_NAMES = {np.dtype(np.float32): "float32", np.dtype(np.float16): "float16", np.dtype(np.float64): "float64",
+              np.dtype(ml_dtypes.bfloat16): "bfloat16"}
+
+
+class ToolTest(unittest.TestCase):
+    """A test that runs the tool in a folder of its own."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+
+    def tool(self, *arguments: object, code: int | None = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Runs the tool and demands its exit code; None lets any pass that is not a crash."""
+        done = subprocess.run([HALFSAFE, *map(str, arguments)], capture_output=True, text=True, timeout=300, **options)
+        said = f"{' '.join(map(str, arguments))}: exit {done.returncode}\n{done.stderr[-2000:]}{done.stdout[-2000:]}"
+        if code is None:
+            self.assertIn(done.returncode, (0, 1, 2, 3, 5), said)
+        else:
+            self.assertEqual(done.returncode, code, said)
+        return done
+
+    def save(self, model: ModelProto, name: str = "model.onnx") -> pathlib.Path:
+        path = self.folder / name
+        onnx.save(model, path)
+        return path
+
+    def save_samples(self, samples: Iterable[Sample], name: str = "samples") -> pathlib.Path:
+        folder = self.folder / name
+        folder.mkdir()
+        for index, sample in enumerate(samples):
+            np.savez(folder / f"{index:03}.npz", **sample)
+        return folder
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+# ---------------------------------------------------------------- running a model for reference
+
+
+def session(model: ModelProto | pathlib.Path, optimize: bool = False) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    levels = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimize else levels.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 2
+    source = str(model) if isinstance(model, pathlib.Path) else model.SerializeToString()
+    return onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+
+
+def run_all(model: ModelProto, samples: Iterable[Sample], optimize: bool = False) -> Iterator[Sample]:
+    """Inputs and outputs of every run."""
+    runner = session(model, optimize)
+    names = [output.name for output in runner.get_outputs()]
+    for sample in samples:
+        values = runner.run_with_ort_values(names, {name: ort_value(array) for name, array in sample.items()})
+        yield {**sample, **{name: as_numpy(value) for name, value in zip(names, values) if value.is_tensor()}}
+
+
+def ort_value(array: np.ndarray) -> onnxruntime.OrtValue:
+    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
+
+
+def as_numpy(value: onnxruntime.OrtValue) -> np.ndarray:
+    """ONNX Runtime's own conversion refuses BF16."""
+    if value.element_type() != TensorProto.BFLOAT16:
+        return value.numpy()
+    from torch.utils.dlpack import from_dlpack  # pragma: no cover
+    return from_dlpack(value.to_dlpack()).view(np.uint16).numpy().view(ml_dtypes.bfloat16)
+
+
+def inlined(model: ModelProto) -> ModelProto:
+    return onnx.inliner.inline_local_functions(model, convert_version=True) if model.functions else model
+
+
+def mark_all(model: ModelProto) -> ModelProto:
+    """The model with every node's results as outputs; BF16, which Python's runtime cannot hand out, widened first."""
+    marked = inlined(onnx.shape_inference.infer_shapes(inlined(model)))
+    types = {value.name: value.type for value in [*marked.graph.value_info, *marked.graph.output]}
+    known = {output.name for output in marked.graph.output}
+    for node in list(marked.graph.node):
+        for name in node.output:
+            if not name:
+                continue
+            kind = types.get(name)
+            if kind is not None and kind.tensor_type.elem_type == TensorProto.BFLOAT16:
+                marked.graph.node.append(helper.make_node("Cast", [name], [f"{name}{WIDENED}"], to=TensorProto.FLOAT))
+                name = f"{name}{WIDENED}"
+            if name not in known:
+                marked.graph.output.append(onnx.ValueInfoProto(name=name))
+                known.add(name)
+    return marked
+
+
+WIDENED = "/widened from bfloat16"
+
+
+# ---------------------------------------------------------------- statistics for reference
+
+
+def statistics(arrays: Iterable[np.ndarray]) -> dict[str, Any]:
+    """What halfsafe-ranges says of one tensor over all samples, by numpy."""
+    parts = list(arrays)
+    values = np.concatenate([np.asarray(part).reshape(-1).astype(np.float64) for part in parts])
+    finite = values[np.isfinite(values)]
+    sizes = np.abs(finite)
+    nonzero = sizes[sizes > 0]
+    # Below the smallest normal number, rounding included: the midpoint to it goes up to even.
+    subnormal = np.count_nonzero((nonzero < 2.0**-14 - 2.0**-25))
+    powers, counts = np.unique(np.frexp(nonzero)[1] - 1, return_counts=True)
+    return {
+        "count": finite.size,
+        "min": finite.min() if finite.size else None,
+        "max": finite.max() if finite.size else None,
+        "abs_max": sizes.max() if finite.size else None,
+        "nan_count": int(np.count_nonzero(np.isnan(values))),
+        "inf_count": int(np.count_nonzero(np.isinf(values))),
+        "overflow_count": int(np.count_nonzero(sizes > 65504)),
+        "subnormal_count": int(subnormal),
+        "exponents": {str(power): int(count) for power, count in zip(powers, counts)},
+    }
+
+
+def constant_values(model: ModelProto, folder: pathlib.Path | None = None) -> dict[str, np.ndarray]:
+    """Float weights and Constant nodes of the main graph and of bodies, by path."""
+    found: dict[str, np.ndarray] = {}
+    for path, graph in graphs_of(inlined(model).graph):
+        for tensor in graph.initializer:
+            if tensor.data_type in FLOAT_TYPES:
+                found[path + tensor.name] = numpy_helper.to_array(tensor, str(folder or ""))
+        for node in graph.node:
+            value = _constant_of(node)
+            if value is not None:
+                found[path + node.output[0]] = value
+    return found
+
+
+def _constant_of(node: NodeProto) -> np.ndarray | None:
+    if node.op_type != "Constant":
+        return None
+    attribute = node.attribute[0]
+    if attribute.name == "value" and attribute.t.data_type in FLOAT_TYPES:
+        return numpy_helper.to_array(attribute.t)
+    if attribute.name == "value_float":
+        return np.array(attribute.f, dtype=np.float32)
+    return np.array(attribute.floats, dtype=np.float32) if attribute.name == "value_floats" else None
+
+
+def graphs_of(graph: GraphProto, path: str = "") -> Iterator[tuple[str, GraphProto]]:
+    """The graph and those inside it, with the path that their tensors' names start with."""
+    yield path, graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.type == AttributeProto.GRAPH:
+                yield from graphs_of(attribute.g, f"{path}{node_name(node)}/{attribute.name}/")
+
+
+def node_name(node: NodeProto) -> str:
+    return node.name or next(output for output in node.output if output)
+
+
+def nodes_of(graph: GraphProto) -> dict[str, NodeProto]:
+    """Every node, those in bodies included, by path."""
+    return {path + node_name(node): node for path, inner in graphs_of(graph) for node in inner.node}
+
+
+# ---------------------------------------------------------------- tensors inside bodies
+
+
+def expose_bodies(model: ModelProto) -> tuple[ModelProto, dict[str, str]]:
+    """The model with what bodies compute as further outputs, and the name of each such output by the tensor's path.
+
+    A Loop or Scan stacks the values of all turns. The branch of an If that is not taken gives FILLER, which
+    `without_filler` takes out again: all turns of a loop around it must give one shape.
+    """
+    copy = ModelProto()
+    copy.CopyFrom(onnx.shape_inference.infer_shapes(model))
+    shown = _expose(copy.graph, "")
+    for name in shown.values():
+        copy.graph.output.append(onnx.ValueInfoProto(name=name))
+    return copy, shown
+
+
+def _expose(graph: GraphProto, path: str) -> dict[str, str]:
+    shown: dict[str, str] = {}
+    for node in graph.node:
+        bodies = [attribute for attribute in node.attribute if attribute.type == AttributeProto.GRAPH]
+        inside = {attribute.name: _body_tensors(attribute.g, f"{path}{node_name(node)}/{attribute.name}/")
+                  for attribute in bodies}
+        for attribute in bodies:
+            for tensor, local in inside[attribute.name].items():
+                outer = f"shown/{tensor}"
+                shown[tensor] = outer
+                node.output.append(outer)
+                shape = _static_shape(attribute.g, local)
+                for body in bodies:
+                    own = body is attribute
+                    _give_out(body.g, local if own else None, f"{outer}/given by {body.name}", shape)
+                graph.value_info.append(helper.make_tensor_value_info(outer, TensorProto.FLOAT, shape))
+    return shown
+
+
+def _body_tensors(graph: GraphProto, path: str) -> dict[str, str]:
+    """Local name of every float tensor of a body by its path, the bodies inside it exposed first."""
+    deeper = _expose(graph, path)
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.value_info, *graph.output]}
+    made = [name for node in graph.node for name in node.output
+            if types.get(name) in FLOAT_TYPES and node.op_type != "Constant" and not name.startswith("shown/")]
+    inputs = [value.name for value in graph.input if types[value.name] in FLOAT_TYPES]
+    return {**{path + name: name for name in [*inputs, *made]}, **deeper}
+
+
+FILLER = np.float32(12345.678)
+
+
+def without_filler(values: np.ndarray) -> np.ndarray:
+    return values[values != FILLER]
+
+
+def _static_shape(graph: GraphProto, name: str) -> list[int]:
+    """The tensor's shape where inference knows it, else an empty one."""
+    for value in [*graph.input, *graph.value_info, *graph.output]:
+        dims = value.type.tensor_type.shape.dim
+        if value.name == name and all(dim.HasField("dim_value") for dim in dims):
+            return [dim.dim_value for dim in dims]
+    return [0]
+
+
+def _give_out(graph: GraphProto, name: str | None, output: str, shape: list[int]) -> None:
+    if name is None:
+        filler = numpy_helper.from_array(np.full(shape, FILLER, dtype=np.float32))
+        graph.node.append(helper.make_node("Constant", [], [output], value=filler))
+    else:
+        graph.node.append(helper.make_node("Identity", [name], [output]))
+    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
