@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import collections
+import functools
 import json
 import os
 import pathlib
@@ -19,6 +21,9 @@ try:
     import onnx.inliner
     import onnxruntime
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
+
+    import fp16_reference
+    import real_models
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -88,20 +93,8 @@ def run_all(model: ModelProto, samples: Iterable[Sample], optimize: bool = False
     runner = session(model, optimize)
     names = [output.name for output in runner.get_outputs()]
     for sample in samples:
-        values = runner.run_with_ort_values(names, {name: ort_value(array) for name, array in sample.items()})
-        yield {**sample, **{name: as_numpy(value) for name, value in zip(names, values) if value.is_tensor()}}
-
-
-def ort_value(array: np.ndarray) -> onnxruntime.OrtValue:
-    return onnxruntime.OrtValue.ortvalue_from_numpy(np.ascontiguousarray(array).reshape(array.shape))
-
-
-def as_numpy(value: onnxruntime.OrtValue) -> np.ndarray:
-    """ONNX Runtime's own conversion refuses BF16."""
-    if value.element_type() != TensorProto.BFLOAT16:
-        return value.numpy()
-    from torch.utils.dlpack import from_dlpack  # pragma: no cover
-    return from_dlpack(value.to_dlpack()).view(np.uint16).numpy().view(ml_dtypes.bfloat16)
+        values = runner.run(names, sample)
+        yield {**sample, **{name: value for name, value in zip(names, values) if isinstance(value, np.ndarray)}}
 
 
 def inlined(model: ModelProto) -> ModelProto:
@@ -130,30 +123,70 @@ def mark_all(model: ModelProto) -> ModelProto:
 WIDENED = "/widened from bfloat16"
 
 
+def real_model(name: str, count: int, out: pathlib.Path) -> tuple[pathlib.Path, list[Sample]]:
+    """A trained model with real samples, written into `out`; skips the test where its package is missing."""
+    try:
+        folder = real_models.write_model(name, out, count)
+    except (SystemExit, ImportError) as error:
+        raise unittest.SkipTest(f"{name}: {error}") from error
+    return folder, real_models.load_samples(folder / "samples")
+
+
+def emulated_errors(original: ModelProto, emulated: ModelProto, samples: Iterable[Sample]) -> dict[str, float]:
+    """Relative L2 error of each output, the worst of all samples; for integers and bools the share that differs.
+
+    Both run with ONNX Runtime's optimizations, as `check` does: sums in another order round to other FP16 numbers.
+    """
+    first, second = session(original, optimize=True), session(emulated, optimize=True)
+    names = [output.name for output in first.get_outputs()]
+    worst = dict.fromkeys(names, 0.0)
+    for sample in samples:
+        fed = {name: array.astype(np.float32) if array.dtype == np.float16 else array for name, array in sample.items()}
+        for name, want, have in zip(names, first.run(names, sample), second.run(names, fed)):
+            exact = want.dtype.kind != "f"
+            error = float(np.mean(want != have)) if exact and want.size else fp16_reference.relative_l2(want, have)
+            worst[name] = max(worst[name], error)
+    return worst
+
+
 # ---------------------------------------------------------------- statistics for reference
 
 
 def statistics(arrays: Iterable[np.ndarray]) -> dict[str, Any]:
     """What halfsafe-ranges says of one tensor over all samples, by numpy."""
-    parts = list(arrays)
-    values = np.concatenate([np.asarray(part).reshape(-1).astype(np.float64) for part in parts])
+    return functools.reduce(merged, map(_statistics_of_one, arrays))
+
+
+def _statistics_of_one(array: np.ndarray) -> dict[str, Any]:
+    values = np.asarray(array).reshape(-1)
+    if values.dtype != np.float64:
+        values = values.astype(np.float32)
     finite = values[np.isfinite(values)]
     sizes = np.abs(finite)
     nonzero = sizes[sizes > 0]
-    # Below the smallest normal number, rounding included: the midpoint to it goes up to even.
-    subnormal = np.count_nonzero((nonzero < 2.0**-14 - 2.0**-25))
     powers, counts = np.unique(np.frexp(nonzero)[1] - 1, return_counts=True)
     return {
         "count": finite.size,
-        "min": finite.min() if finite.size else None,
-        "max": finite.max() if finite.size else None,
-        "abs_max": sizes.max() if finite.size else None,
+        "min": float(finite.min()) if finite.size else None,
+        "max": float(finite.max()) if finite.size else None,
+        "abs_max": float(sizes.max()) if finite.size else None,
         "nan_count": int(np.count_nonzero(np.isnan(values))),
         "inf_count": int(np.count_nonzero(np.isinf(values))),
         "overflow_count": int(np.count_nonzero(sizes > 65504)),
-        "subnormal_count": int(subnormal),
+        # Rounding goes up to the smallest normal number from the midpoint on, ties to even.
+        "subnormal_count": int(np.count_nonzero(nonzero < 2.0**-14 - 2.0**-25)),
         "exponents": {str(power): int(count) for power, count in zip(powers, counts)},
     }
+
+
+def merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    if not one["count"] or not other["count"]:
+        extremes = {key: one[key] if one["count"] else other[key] for key in ("min", "max", "abs_max")}
+    else:
+        extremes = {key: choose(one[key], other[key]) for key, choose in (("min", min), ("max", max), ("abs_max", max))}
+    counts = {key: one[key] + other[key] for key in one if key.endswith("count")}
+    powers = collections.Counter(one["exponents"]) + collections.Counter(other["exponents"])
+    return {**extremes, **counts, "exponents": dict(powers)}
 
 
 def constant_values(model: ModelProto, folder: pathlib.Path | None = None) -> dict[str, np.ndarray]:

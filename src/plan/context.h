@@ -27,6 +27,7 @@ struct PlanContext {
   std::vector<ConstantPlan> constants;
   std::vector<bool> io_stays_fp32;      ///< Per tensor: an input or output that `io_fp16` must leave alone.
   std::vector<bool> mask_fits;          ///< Per tensor: out of range only through a mask constant that gets clamped.
+  std::vector<int> exponents;             ///< Per tensor: stored as x * 2^-exponent.
   std::vector<std::string> warnings;
 
   /// The first rule to pin a node gives the reason.

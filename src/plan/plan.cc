@@ -9,6 +9,7 @@
 #include "halfsafe/half.h"
 #include "plan/context.h"
 #include "plan/cut.h"
+#include "plan/exponents.h"
 #include "plan/masks.h"
 #include "plan/rules.h"
 #include "plan/work.h"
@@ -116,6 +117,9 @@ Plan Finish(const PlanContext& context, const std::vector<bool>& fp32, std::vect
   plan.io = std::move(io);
   plan.constants = context.constants;
   plan.warnings = context.warnings;
+  for (size_t id = 0; id < context.exponents.size(); ++id) {
+    if (context.exponents[id] != 0) plan.tensors.push_back({context.index.tensors()[id].name, context.exponents[id]});
+  }
   for (size_t id = 0; id < context.index.nodes().size(); ++id) {
     const NodeInfo& node = context.index.nodes()[id];
     const Pin& pin = context.pins[id];
@@ -161,11 +165,13 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   }
   const GraphIndex index(model);
   const PrecisionPorts ports(index);
-  PlanContext context{model, index, ports, ranges, options, {}, {}, {}, {}, {}};
+  PlanContext context{model, index, ports, ranges, options, {}, {}, {}, {}, {}, {}};
   context.pins.resize(index.nodes().size());
   context.io_stays_fp32.assign(index.tensors().size(), false);
   context.mask_fits.assign(index.tensors().size(), false);
+  context.exponents.assign(index.tensors().size(), 0);
   FindMasks(&context);
+  ChooseExponents(&context);
   for (const Rule& rule : Rules()) rule.apply(&context, rule.name);
   WarnOfBrokenModel(&context);
   WarnOfWeights(&context);

@@ -84,7 +84,7 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
     const int number = static_cast<int>(id);
     const TensorStats* stats = context->Stats(number);
     if (stats == nullptr || tensor.kind == TensorKind::kConstant || context->ports.of(number).writer == kNoFloat) continue;
-    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id]) continue;
+    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id] || context->exponents[id] != 0) continue;
     context->PinTensor(number, name, Evidence(*stats));
     const bool io = tensor.kind == TensorKind::kInput || (tensor.graph_output && tensor.graph == 0);
     if (io && stats->abs_max > kHalfMax) {
@@ -110,7 +110,7 @@ void PartialSums(PlanContext* context, std::string_view name) {
 void WeightOutOfRange(PlanContext* context, std::string_view name) {
   for (size_t id = 0; id < context->index.tensors().size(); ++id) {
     const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant ? context->Stats(static_cast<int>(id)) : nullptr;
-    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id]) continue;
+    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id] || context->exponents[id] != 0) continue;
     context->PinTensor(static_cast<int>(id), name, fmt::format("weight {} reaches {:.6g}", stats->name, stats->abs_max));
   }
 }

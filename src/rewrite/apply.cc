@@ -12,7 +12,7 @@ namespace {
 constexpr size_t kSmall = 1024;
 
 constexpr Pass kPasses[] = {
-    {"choose-types", &ChooseTypes},     {"convert-constants", &ConvertConstants}, {"insert-casts", &InsertCasts},
+    {"rescale", &Rescale},              {"choose-types", &ChooseTypes},     {"convert-constants", &ConvertConstants}, {"insert-casts", &InsertCasts},
     {"connect-readers", &ConnectReaders}, {"retype-attributes", &RetypeAttributes}, {"retype-values", &RetypeValues},
     {"place-nodes", &PlaceNodes},
 };
@@ -54,6 +54,7 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
   PairTensors(this);
   Number(proto.mutable_graph(), this);
   precision.assign(index.nodes().size(), DType::kFloat);
+  shift.assign(index.tensors().size(), 0);
   names.resize(index.tensors().size());
   behind_node.resize(index.nodes().size());
   at_start.resize(index.graphs().size());
@@ -89,12 +90,6 @@ Model Apply(const Model& model, const Plan& plan) {
   if (plan.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256, model.path().string(),
                                model.sha256()));
-  }
-  for (const TensorPlan& tensor : plan.tensors) {
-    if (tensor.exponent != 0) {
-      throw Error(ExitCode::kUnavailable, fmt::format("the plan rescales {} by 2^{}, which this version can't apply", tensor.name,
-                                                      -tensor.exponent));
-    }
   }
   Rewriter rewriter(model, plan);
   for (const Pass& pass : Passes()) pass.run(&rewriter);

@@ -62,6 +62,10 @@ class Constant {
     for (float& value : values_) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
   }
 
+  void Scale(int shift) {
+    for (float& value : values_) value = std::ldexp(value, shift);
+  }
+
   void Become(DType dtype) { SetTensor(values_, dtype, proto_); }
 
   /// Adds the same constant in another type, and returns its name.
@@ -153,12 +157,14 @@ void ConvertConstants(Rewriter* rewriter) {
     for (size_t reader = 0; reader < ports.readers.size(); ++reader) wanted.insert(rewriter->WantedBy(number, reader));
     const auto clamp = clamps.find(tensor.name);
     const bool main_output = tensor.graph == 0 && tensor.graph_output;
-    if (clamp == clamps.end() && (wanted.empty() || wanted == std::set{DType::kFloat})) {
+    const int shift = rewriter->shift[id];
+    if (clamp == clamps.end() && shift == 0 && (wanted.empty() || wanted == std::set{DType::kFloat})) {
       rewriter->names[id][DType::kFloat] = tensor.local;
       if (tensor.data != nullptr) *rewriter->copies.at(tensor.data) = *tensor.data;
       continue;
     }
     Constant constant(rewriter, number);
+    if (shift != 0) constant.Scale(shift);
     if (clamp != clamps.end()) constant.Clamp(clamp->second);
     // The first type takes over the name; an output of the model keeps it for the output's type.
     const DType first = wanted.empty() || wanted.contains(DType::kFloat) || main_output ? DType::kFloat : *wanted.begin();

@@ -29,6 +29,7 @@ struct Rewriter {
   std::vector<onnx::NodeProto*> nodes;     ///< Per node of the index, its copy.
   std::vector<onnx::GraphProto*> graphs;   ///< Per graph of the index, its copy.
 
+  std::vector<int> shift;                  ///< Per tensor: its values are written times 2^shift (constants only).
   std::vector<DType> precision;            ///< Per node: FLOAT, FLOAT16 or BFLOAT16.
   std::vector<DType> stored;               ///< Per FP32 tensor of the original: its new type.
   /// Per tensor: the name under which each type of it is found. The stored type is always there.
@@ -57,6 +58,7 @@ struct Pass {
 /// All passes in their order.
 std::span<const Pass> Passes();
 
+void Rescale(Rewriter* rewriter);           ///< Powers of two for constants and epsilons, from the plan's exponents.
 void ChooseTypes(Rewriter* rewriter);       ///< precision and stored, from the plan.
 void ConvertConstants(Rewriter* rewriter);  ///< Clamps and converts weights, each once per type that reads it.
 void InsertCasts(Rewriter* rewriter);       ///< Names and Casts for activations read in another type than stored.
