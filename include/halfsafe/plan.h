@@ -76,7 +76,7 @@ Plan PlainFp16Plan(const Model& model);
 /// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an unknown node.
 std::string Explain(const Model& model, const RangeTable& ranges, const Plan& plan, const std::string& node);
 
-/// Names of the tensors that overflow: past the threshold, or with values past 65504 or infinite; in graph order.
+/// Names of the tensors that overflow: past the threshold, or with infinite values or NaN; in graph order.
 std::vector<std::string> OverflowingTensors(const RangeTable& ranges, double threshold);
 
 std::string ToJson(const Plan& plan);

@@ -38,6 +38,9 @@ struct TensorStats {
   /// For inputs of Softmax that a mask may reach: the smallest of the rows' maxima. A fully masked row makes it huge.
   std::optional<double> row_max_min;
 
+  /// Elements that the tensor has in every sample; 0 where that varies or isn't known. Not part of the file.
+  uint64_t elements = 0;
+
   /// Non-zero values that FP16 makes zero, at least: those below 2^-25.
   uint64_t VanishingCount() const;
   /// Takes over what `other` saw of the same tensor.
@@ -73,7 +76,8 @@ struct ScanOptions {
   std::string save_tensors = ".*";  ///< Which tensors to write: a regular expression on full names.
 };
 
-/// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with samples.
+/// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with samples, but for
+/// the outputs that `keep_outputs` asks for, up to its budget.
 /// Throws Error(kBadInput) for samples that don't fit the model, and when ONNX Runtime can't run it.
 RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options, Progress* progress);
 

@@ -29,7 +29,9 @@ size_t EditDistance(std::string_view a, std::string_view b) {
 std::string Nearest(std::string_view word, std::span<const std::string> candidates) {
   std::string nearest;
   size_t best = std::max<size_t>(1, word.size() / 3) + 1;
+  constexpr size_t kLongest = 256;  // Nobody mistypes longer names, and comparing them takes long.
   for (const std::string& candidate : candidates) {
+    if (word.size() > kLongest || candidate.size() > kLongest) continue;
     const size_t distance = EditDistance(word, candidate);
     if (distance < best) {
       best = distance;

@@ -41,7 +41,8 @@ void ConsoleProgress::Show(bool last) {
   if (quiet_) return;
   const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
   const double rate = seconds > 0.0 ? static_cast<double>(done_) / seconds : 0.0;
-  std::string line = fmt::format("{}: {}/{} samples, {:.1f}/s", stage_, done_, total_, rate);
+  std::string line = total_ > 0 ? fmt::format("{}: {}/{} samples, {:.1f}/s", stage_, done_, total_, rate)
+                                : fmt::format("{}: {} runs, {:.1f}/s", stage_, done_, rate);
   if (last) {
     line += fmt::format(", {:.2f} s", seconds);
   } else if (rate > 0.0 && total_ > done_) {

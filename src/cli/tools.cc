@@ -15,7 +15,7 @@ struct DataCommand {
   std::string model;
 
   ExitCode Run() {
-    // With a model the K-th input_K.pb gets its input's name, and samples are held against the inputs.
+    // With a model the K-th input_K.pb gets its input's name.
     const std::vector<InputSpec> inputs = model.empty() ? std::vector<InputSpec>() : Model::Load(model).Inputs();
     const auto samples = OpenSamples(Paths(paths), inputs, {common.leading_axis});
     WriteSamples(*samples, common.output);

@@ -7,44 +7,13 @@
 #include <set>
 #include <string_view>
 
+#include "base/text.h"
 #include "data/array.h"
 #include "halfsafe/error.h"
 #include "halfsafe/sample.h"
 
 namespace halfsafe {
 namespace {
-
-/// The number of single-character edits from `a` to `b`.
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      const size_t replaced = diagonal + (a[i] == b[j] ? 0 : 1);
-      diagonal = row[j + 1];
-      row[j + 1] = std::min({replaced, row[j] + 1, row[j + 1] + 1});
-    }
-  }
-  return row.back();
-}
-
-/// " (did you mean 'x'?)" when one of `candidates` is close to `name`, else nothing.
-std::string DidYouMean(std::string_view name, const std::vector<std::string_view>& candidates) {
-  constexpr size_t kLongest = 256;  // Nobody mistypes longer names, and comparing them takes long.
-  size_t best = std::max<size_t>(name.size() / 3, 1) + 1;
-  std::string_view found;
-  for (const std::string_view candidate : candidates) {
-    if (name.size() > kLongest || candidate.size() > kLongest) continue;
-    const size_t distance = EditDistance(name, candidate);
-    if (distance < best && distance < std::max(name.size(), candidate.size())) {
-      best = distance;
-      found = candidate;
-    }
-  }
-  return found.empty() ? "" : fmt::format(" (did you mean '{}'?)", found);
-}
 
 std::string InputList(const std::vector<InputSpec>& inputs) {
   std::string text;
@@ -55,27 +24,28 @@ std::string InputList(const std::vector<InputSpec>& inputs) {
   return text.empty() ? "none" : text;
 }
 
-/// The first element that is NaN or infinite: its exponent is all ones.
-template <typename Bits, Bits kExponent>
-std::optional<size_t> FirstNotFinite(const std::vector<std::byte>& bytes) {
+/// The first element that is NaN: its exponent is all ones and its fraction isn't zero. Infinity may be meant, as in a
+/// mask.
+template <typename Bits, Bits kExponent, Bits kFraction>
+std::optional<size_t> FirstNan(const std::vector<std::byte>& bytes) {
   for (size_t i = 0; i + sizeof(Bits) <= bytes.size(); i += sizeof(Bits)) {
     Bits value;
     std::memcpy(&value, &bytes[i], sizeof(Bits));
-    if ((value & kExponent) == kExponent) return i / sizeof(Bits);
+    if ((value & kExponent) == kExponent && (value & kFraction) != 0) return i / sizeof(Bits);
   }
   return std::nullopt;
 }
 
-std::optional<size_t> FirstNotFinite(const Array& array) {
+std::optional<size_t> FirstNan(const Array& array) {
   switch (array.dtype) {
     case DType::kFloat:
-      return FirstNotFinite<uint32_t, 0x7f800000>(array.bytes);
+      return FirstNan<uint32_t, 0x7f800000, 0x007fffff>(array.bytes);
     case DType::kDouble:
-      return FirstNotFinite<uint64_t, 0x7ff0000000000000>(array.bytes);
+      return FirstNan<uint64_t, 0x7ff0000000000000, 0x000fffffffffffff>(array.bytes);
     case DType::kFloat16:
-      return FirstNotFinite<uint16_t, 0x7c00>(array.bytes);
+      return FirstNan<uint16_t, 0x7c00, 0x03ff>(array.bytes);
     case DType::kBfloat16:
-      return FirstNotFinite<uint16_t, 0x7f80>(array.bytes);
+      return FirstNan<uint16_t, 0x7f80, 0x007f>(array.bytes);
     default:
       return std::nullopt;
   }
@@ -92,7 +62,7 @@ std::string IndexText(size_t at, const std::vector<int64_t>& shape) {
 }
 
 void CheckNames(const Sample& sample, const std::vector<InputSpec>& inputs) {
-  std::vector<std::string_view> missing, extra;
+  std::vector<std::string> missing, extra;
   std::set<std::string_view> expected_set, found;
   for (const InputSpec& input : inputs) expected_set.insert(input.name);
   for (const NamedArray& array : sample.inputs) {
@@ -133,8 +103,8 @@ void CheckArray(const std::string& where, const Array& array, const InputSpec& i
     throw BadInput(fmt::format("{} of shape {} needs {} bytes, found {}", where, ShapeText(array.shape),
                                bytes, array.bytes.size()));
   }
-  if (const auto at = FirstNotFinite(array)) {
-    throw BadInput(fmt::format("{} is NaN or infinite at index {}, expected finite numbers", where,
+  if (const auto at = FirstNan(array)) {
+    throw BadInput(fmt::format("{} is NaN at index {}, expected numbers", where,
                                IndexText(*at, array.shape)));
   }
 }

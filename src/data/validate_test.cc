@@ -21,7 +21,7 @@ TEST(ValidateSample, NamesMissingAndExtraInputs) {
   sample = Good();
   sample.inputs[1].name = "image";
   ExpectBad([&] { ValidateSample(sample, kInputs); },
-            {"s.npz", "'image'", "did you mean 'images'?", "the model's inputs: 'images'"});
+            {"s.npz", "'image'", "did you mean images?", "the model's inputs: 'images'"});
   sample.inputs[1].name = "zzz";
   ExpectBad([&] { ValidateSample(sample, kInputs); }, {"'zzz', which is no input of the model; the"});
   sample = Good();
@@ -44,7 +44,7 @@ TEST(ValidateSample, NamesWrongTypesAndShapes) {
   ExpectBad([&] { ValidateSample(sample, kInputs); }, {"needs 16 bytes, found 8"});
 }
 
-TEST(ValidateSample, RefusesNaNAndInfinity) {
+TEST(ValidateSample, RefusesNaNButNotInfinity) {
   const auto check = [](Array array) {
     const DType dtype = array.dtype;
     const std::vector<int64_t> shape = array.shape;
@@ -54,10 +54,10 @@ TEST(ValidateSample, RefusesNaNAndInfinity) {
       [&] {
         check(Floats({2, 2}, {0, 1, NAN, 2}));
       },
-      {"s: input 'x' is NaN or infinite at index [1, 0]"});
-  ExpectBad([&] { check(Floats({}, {-INFINITY})); }, {"at index []"});
+      {"s: input 'x' is NaN at index [1, 0]"});
+  check(Floats({}, {-INFINITY}));
   ExpectBad([&] { check(MakeArray<double>(DType::kDouble, {1}, {NAN})); }, {"at index [0]"});
-  ExpectBad([&] { check(MakeArray<uint16_t>(DType::kFloat16, {1}, {0xfc00})); }, {"at index [0]"});
+  ExpectBad([&] { check(MakeArray<uint16_t>(DType::kFloat16, {}, {0xfc01})); }, {"at index []"});
   ExpectBad([&] { check(MakeArray<uint16_t>(DType::kBfloat16, {1}, {0x7f81})); }, {"at index [0]"});
   check(MakeArray<uint16_t>(DType::kFloat16, {1}, {0x7bff}));
   check(MakeArray<uint16_t>(DType::kBfloat16, {1}, {0x7c00}));

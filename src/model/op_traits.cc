@@ -17,6 +17,7 @@ constexpr std::array kTable = {
     Selected("Abs"),
     Summed("AveragePool", Sums::kElements),
     TypedByAttribute("Bernoulli"),
+    OpTraits{"BitCast", Values::kNew, Sums::kNone, -1, false, "BitCast passes bits on, so the width of its type can't change"},
     TypedByAttribute("BlackmanWindow"),
     Selected("Compress"),
     Selected("Concat"),
@@ -84,6 +85,8 @@ constexpr std::array kTable = {
 };
 
 }  // namespace
+
+std::span<const OpTraits> OpTraitsTable() { return kTable; }
 
 const OpTraits& TraitsOf(const onnx::NodeProto& node) {
   static constexpr OpTraits kDefaults;

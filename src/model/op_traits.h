@@ -2,6 +2,7 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <span>
 #include <string_view>
 
 namespace halfsafe {
@@ -32,6 +33,9 @@ struct OpTraits {
   /// Why the operator can't be FP16 although its schema lists the type; empty for all others.
   std::string_view only_fp32 = "";
 };
+
+/// All rows, sorted by operator.
+std::span<const OpTraits> OpTraitsTable();
 
 /// The row of an operator of the standard domain; a row of defaults for all others.
 const OpTraits& TraitsOf(const onnx::NodeProto& node);

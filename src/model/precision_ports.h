@@ -34,7 +34,7 @@ class PrecisionPorts {
   const std::vector<OutputPort>& outputs_of(int tensor) const { return outputs_[static_cast<size_t>(tensor)]; }
   /// Whether the node has any FP32 operand or result that follows it.
   bool Switchable(int node) const { return switchable_[static_cast<size_t>(node)]; }
-  /// Why the node can't be FP16 although it is switchable in form; empty when it can.
+  /// Why a node with FP32 tensors is not switchable; empty for all others.
   const std::string& WhyNot(int node) const { return why_not_[static_cast<size_t>(node)]; }
   /// Whether the schema lets all that follows the node be BF16 too.
   bool AllowsBf16(int node) const { return allows_bf16_[static_cast<size_t>(node)]; }

@@ -117,6 +117,9 @@ void Observer::AddCall(Slot* slot, const BlockStats& call) {
     }
     slot->abs_sum = std::max(slot->abs_sum, call.abs_sum);
   }
+  const uint64_t elements = call.finite + call.nan + call.inf;
+  if (slot->elements.value_or(elements) != elements) slot->elements = 0;
+  if (!slot->elements) slot->elements = elements;
   slot->stats.Merge(call);
 }
 
@@ -141,6 +144,7 @@ TensorStats Observer::Result(int64_t slot_number) const {
   stats.abs_max_sample = slot.abs_max_sample;
   stats.abs_sum = slot.abs_sum;
   stats.row_max_min = slot.row_max_min;
+  stats.elements = slot.elements.value_or(0);
   return stats;
 }
 

@@ -38,6 +38,7 @@ class Observer : public TapHandler {
     double abs_max = -1.0;
     std::string abs_max_sample;
     double abs_sum = 0.0;
+    std::optional<uint64_t> elements;  ///< Of every call so far; 0 once two calls differed.
     std::optional<RowAxis> rows;
     std::optional<double> row_max_min;
   };

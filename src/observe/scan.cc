@@ -44,6 +44,7 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
       const int source = node.inputs.empty() ? -1 : node.inputs[0];
       // Only within one graph: a body may run any number of times on the same outer tensor.
       if (TraitsOf(*node.proto).values == Values::kPermuted && source >= 0 && index.tensor(source).graph == tensor.graph &&
+          index.tensor(source).kind != TensorKind::kConstant &&
           tensor.producer_slot == 0 && !RowsOf(index, model, tensor)) {
         slots.same_as[id] = source;
         continue;
@@ -57,6 +58,7 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
 /// Taps for everything that a slot observes; graph inputs are read from the samples instead.
 SessionModel TappedModel(const Model& model, const GraphIndex& index, const Slots& slots) {
   SessionModel session = MakeSessionModel(model);
+  DeclareBodyShapes(index, &session.proto);
   const auto find = [&](const std::string& name) {
     const int id = index.FindTensor(name);
     return id >= 0 && index.tensor(id).kind != TensorKind::kInput ? id : -1;
@@ -181,7 +183,8 @@ RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptio
 
   SessionOptions session_options;
   session_options.threads = options.threads;
-  session_options.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
+  // The layout optimizations above this level gain nothing where a tap stands between any two layers, and cost memory.
+  session_options.optimization = options.optimize ? ORT_ENABLE_EXTENDED : ORT_DISABLE_ALL;
   session_options.custom_op_libraries = options.custom_op_libraries;
   session_options.taps = &observer;
   SessionCache sessions(session_model, session_options, SameShapes(samples));

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "halfsafe/half.h"
 
@@ -81,20 +82,49 @@ HWY_INLINE uint64_t CountBelow(const float* values, size_t count, float below) {
   return total;
 }
 
-/// Adds the exponents of a block to the histogram. Counting one bucket at a time over packed bytes beats incrementing
-/// memory per value, because a block's values share few exponents; the count ends once every value is placed.
-HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint32_t lowest, uint32_t highest, BlockStats* stats) {
+/// How many of `count` bytes equal `wanted`.
+HWY_INLINE uint64_t CountEqual(const uint8_t* bytes, size_t count, uint8_t wanted) {
   const hn::ScalableTag<uint8_t> d;
-  const size_t lanes = hn::Lanes(d);
-  uint64_t placed = 0;
-  for (uint32_t bucket = highest; bucket >= lowest && placed < count; --bucket) {
-    const auto wanted = hn::Set(d, static_cast<uint8_t>(bucket));
-    uint64_t found = 0;
-    size_t i = 0;
-    for (; i + lanes <= count; i += lanes) found += hn::CountTrue(d, hn::Eq(hn::LoadU(d, exponents + i), wanted));
-    for (; i < count; ++i) found += exponents[i] == bucket ? 1 : 0;
+  const auto pattern = hn::Set(d, wanted);
+  uint64_t found = 0;
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) found += hn::CountTrue(d, hn::Eq(hn::LoadU(d, bytes + i), pattern));
+  for (; i < count; ++i) found += bytes[i] == wanted ? 1 : 0;
+  return found;
+}
+
+/// Adds every byte in [1, below) to the histogram, one by one: right where few are left.
+HWY_INLINE void CountRest(const uint8_t* bytes, size_t count, uint32_t below, BlockStats* stats) {
+  const hn::ScalableTag<uint8_t> d;
+  const auto limit = hn::Set(d, static_cast<uint8_t>(below));
+  const auto zero = hn::Zero(d);
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, bytes + i);
+    // For unsigned bytes, value < limit exactly where max(value, limit) is not value.
+    const auto wanted = hn::And(hn::Not(hn::Eq(hn::Max(value, limit), value)), hn::Not(hn::Eq(value, zero)));
+    uint8_t bits[hn::MaxLanes(hn::ScalableTag<uint8_t>()) / 8 + 8] = {};
+    hn::StoreMaskBits(d, wanted, bits);
+    for (size_t word = 0; word * 64 < hn::Lanes(d); ++word) {
+      uint64_t mask = 0;
+      std::memcpy(&mask, bits + word * 8, sizeof(mask));
+      for (; mask != 0; mask &= mask - 1) ++stats->exponents[bytes[i + word * 64 + static_cast<size_t>(std::countr_zero(mask))]];
+    }
+  }
+  for (; i < count; ++i) {
+    if (bytes[i] != 0 && bytes[i] < below) ++stats->exponents[bytes[i]];
+  }
+}
+
+/// Adds the exponents of a block to the histogram. Counting one bucket at a time over packed bytes beats incrementing
+/// memory per value, because most of a block's values share a few exponents below the largest; the rest goes one by one.
+HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint32_t lowest, uint32_t highest, BlockStats* stats) {
+  uint64_t left = count - CountEqual(exponents, count, 0);
+  for (uint32_t bucket = highest; bucket >= lowest && left > 0; --bucket) {
+    if (left <= count / 32) return CountRest(exponents, count, bucket + 1, stats);
+    const uint64_t found = CountEqual(exponents, count, static_cast<uint8_t>(bucket));
     stats->exponents[bucket] += found;
-    placed += found;
+    left -= found;
   }
 }
 
@@ -105,8 +135,9 @@ void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
     const size_t size = std::min(kBlock, count) / lanes * lanes;
     const BlockExtremes block = ReadBlock(values, size, exponents);
     const bool has_nonzero = block.smallest_nonzero != 0xFFFFFFFFu;
-    if (block.largest >= 0x7F800000u || (has_nonzero && block.smallest_nonzero < 0x00800000u)) {
-      // Rare: NaN, infinity or FP32 subnormals. The plain twin knows all of them.
+    const bool sum_overflows = block.abs_sum > std::numeric_limits<float>::max();
+    if (block.largest >= 0x7F800000u || (has_nonzero && block.smallest_nonzero < 0x00800000u) || sum_overflows) {
+      // Rare: NaN, infinity, FP32 subnormals or values near the end of FP32. The plain twin knows all of them.
       AddValuesScalar(values, size, stats);
     } else {
       stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);

@@ -40,10 +40,11 @@ std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto
   return sums.empty() ? 0.0 : *std::max_element(sums.begin(), sums.end());
 }
 
+/// A reduction maps a group of inputs to each result; its size is known where the tensors' sizes don't vary.
 double ElementsBound(const TensorStats& input, const TensorStats& output) {
-  const double per_result = output.count == 0 ? 0.0 : static_cast<double>(input.count) / static_cast<double>(output.count);
-  // A reduction maps whole groups of inputs to one result; pools overlap, so only the total is safe below one group.
-  return per_result >= 1.0 ? std::min(input.abs_sum, std::max(1.0, per_result) * input.abs_max) : input.abs_sum;
+  if (input.elements == 0 || output.elements == 0 || input.elements < output.elements) return input.abs_sum;
+  const double group = static_cast<double>(input.elements) / static_cast<double>(output.elements);
+  return std::min(input.abs_sum, group * input.abs_max);
 }
 
 class Bounds {
@@ -61,7 +62,7 @@ class Bounds {
       case Sums::kElements:
         return node.inputs.size() > 1 && IsVariadic(node) ? Together(node) : elements;
       case Sums::kSquares:
-        return input->abs_max * input->abs_sum;
+        return input->abs_max * input->abs_sum;  // Normalizations write as much as they read: no group size to gain from.
       case Sums::kProducts:
         return Products(node, *input);
     }

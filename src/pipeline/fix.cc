@@ -40,6 +40,8 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   check.ranges = &ranges;
   check.kept_outputs = &outputs;
   Model fixed = Apply(model, plan);
+  // Outputs are written once, for the model that comes out.
+  check.save_outputs.clear();
   CheckResult result = Check(model, fixed, samples, check, progress);
   std::vector<Widening> widenings;
   std::optional<ModelErrors> plain = result.plain;
@@ -50,6 +52,13 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     widenings.push_back(std::move(widening));
     fixed = Apply(model, plan);
     result = Check(model, fixed, samples, check, progress);
+  }
+  if (!options.check.save_outputs.empty()) {
+    check.plain = true;
+    check.save_outputs = options.check.save_outputs;
+    Check(model, fixed, samples, check, progress);
+    check.plain = false;
+    check.save_outputs.clear();
   }
   result.plain = std::move(plain);
 

@@ -40,7 +40,7 @@ struct PlanContext {
 /// "x reaches 123456 in sample 3.npz", or what else makes a tensor unfit.
 std::string Evidence(const TensorStats& stats);
 
-/// Whether a tensor's own values forbid storing it in FP16: past the threshold, past 65504, or infinite.
+/// Whether a tensor's own values forbid storing it in FP16: past the threshold or 65504, infinite, or NaN.
 bool Overflows(const TensorStats& stats, double threshold);
 
 }  // namespace halfsafe

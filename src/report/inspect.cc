@@ -76,8 +76,11 @@ std::string ToText(const Inspection& inspection) {
                         inspection.folded, inspection.folded_subnormal);
   }
   for (const TensorStats& stats : inspection.overflowing_weights) {
-    text += fmt::format("weight past 65504: {} in [{:.6g}, {:.6g}], {} of {} values\n", stats.name, stats.min, stats.max,
-                        stats.overflow_count + stats.inf_count + stats.nan_count, stats.count);
+    const uint64_t total = stats.count + stats.inf_count + stats.nan_count;
+    text += fmt::format("weight past 65504: {}, {} of {} values", stats.name, stats.overflow_count, total);
+    if (stats.count > 0) text += fmt::format(", finite ones in [{:.6g}, {:.6g}]", stats.min, stats.max);
+    if (total > stats.count) text += fmt::format(", {} infinite, {} NaN", stats.inf_count, stats.nan_count);
+    text += "\n";
   }
   for (const FoldFinding& fold : inspection.overflowing_folds) text += fmt::format("folded weight past 65504: {} reach {:.6g}\n", fold.nodes, fold.abs_max);
   return text;
@@ -92,7 +95,8 @@ void WriteInspection(const Inspection& inspection, const std::filesystem::path& 
                                  {"folded_weights", inspection.folded}, {"folded_subnormal", inspection.folded_subnormal}};
   json["overflowing_weights"] = nlohmann::ordered_json::array();
   for (const TensorStats& stats : inspection.overflowing_weights) {
-    json["overflowing_weights"].push_back({{"name", stats.name}, {"min", stats.min}, {"max", stats.max}, {"overflow_count", stats.overflow_count}});
+    json["overflowing_weights"].push_back({{"name", stats.name}, {"min", stats.min}, {"max", stats.max}, {"overflow_count", stats.overflow_count},
+                                           {"inf_count", stats.inf_count}, {"nan_count", stats.nan_count}});
   }
   json["overflowing_folds"] = nlohmann::ordered_json::array();
   for (const FoldFinding& fold : inspection.overflowing_folds) json["overflowing_folds"].push_back({{"nodes", fold.nodes}, {"abs_max", fold.abs_max}});

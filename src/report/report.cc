@@ -46,6 +46,7 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
     report->fp32_nodes.push_back({node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
   }
   report->constants = plan.constants;
+  report->rescaled = plan.tensors;
   report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());
   if (ranges != nullptr) report->fp16_multiply_adds = Fp16Share(model, *ranges, plan);
 }

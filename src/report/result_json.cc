@@ -64,6 +64,8 @@ std::string ToJson(const Report& report) {
   for (const ConstantPlan& constant : report.constants) {
     json["constants"].push_back({{"name", constant.name}, {"clamp", constant.clamp}, {"evidence", constant.evidence}});
   }
+  json["rescaled"] = Json::array();
+  for (const TensorPlan& tensor : report.rescaled) json["rescaled"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
   json["widenings"] = Json::array();
   for (const Widening& step : report.widenings) {
     json["widenings"].push_back({{"nodes", step.nodes}, {"predicted_rel_l2", Number(step.predicted_rel_l2)}});

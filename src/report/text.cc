@@ -100,6 +100,9 @@ std::string PlanTable(const Report& report, int width) {
     text += "\n";
   }
   for (const ConstantPlan& constant : report.constants) text += fmt::format("  constant {}: {}\n", constant.name, constant.evidence);
+  for (const TensorPlan& tensor : report.rescaled) {
+    text += fmt::format("  {} is stored times 2^{}, which the constants around it absorb exactly\n", tensor.name, -tensor.exponent);
+  }
   return text;
 }
 

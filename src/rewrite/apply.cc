@@ -73,7 +73,7 @@ DType Rewriter::WantedBy(int tensor, size_t reader) const {
   if (ends.readers[reader] == kAlwaysFp32 && reader >= info.uses.size()) {
     // An output of the main graph: the plan's io decides.
     for (const IoPlan& io : plan.io) {
-      if (io.name == info.name && info.graph == 0) return io.precision == Precision::kFp16 ? DType::kFloat16 : DType::kBfloat16;
+      if (io.name == info.name && info.graph == 0) return TypeOf(io.precision);
     }
   }
   return Wanted(ends.readers[reader]);

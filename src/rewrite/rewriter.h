@@ -49,6 +49,9 @@ struct Rewriter {
   std::string NewName(const std::string& base, DType dtype);
 };
 
+/// The element type that a precision stands for.
+DType TypeOf(Precision precision);
+
 /// One step of the rewriting.
 struct Pass {
   std::string_view name;

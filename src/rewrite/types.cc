@@ -4,13 +4,10 @@
 #include "rewrite/rewriter.h"
 
 namespace halfsafe {
-namespace {
 
 DType TypeOf(Precision precision) {
   return precision == Precision::kFp16 ? DType::kFloat16 : precision == Precision::kBf16 ? DType::kBfloat16 : DType::kFloat;
 }
-
-}  // namespace
 
 void ChooseTypes(Rewriter* rewriter) {
   for (const NodePlan& plan : rewriter->plan.nodes) {

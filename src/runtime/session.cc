@@ -263,6 +263,24 @@ void InsertTaps(SessionModel* model, const std::function<int64_t(const std::stri
   import->set_version(1);
 }
 
+void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto) {
+  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) {
+    if (scope.empty()) return;
+    for (auto& output : *graph->mutable_output()) {
+      const int id = index.FindTensor(scope + output.name());
+      if (id < 0 || !index.tensor(id).has_rank || !index.tensor(id).is_tensor) continue;
+      auto* type = output.mutable_type()->mutable_tensor_type();
+      if (type->has_shape()) continue;
+      if (type->elem_type() == 0) type->set_elem_type(static_cast<int>(index.tensor(id).dtype));
+      auto* shape = type->mutable_shape();
+      for (const int64_t dim : index.tensor(id).shape) {
+        auto* written = shape->add_dim();
+        if (dim >= 0) written->set_dim_value(dim);
+      }
+    }
+  });
+}
+
 struct Session::Ops {
   Ort::CustomOpDomain domain{kTapDomain};
   std::vector<std::unique_ptr<TapOp>> taps;

@@ -12,6 +12,7 @@
 
 #include "halfsafe/model.h"
 #include "halfsafe/sample.h"
+#include "model/graph_index.h"
 
 namespace halfsafe {
 
@@ -59,6 +60,10 @@ class TapHandler {
 /// a float type: results, inputs of bodies, and weights that lie outside the graph. The tapped tensor keeps its name, its definition gets another.
 void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
                 const std::function<DType(const std::string&)>& dtype_of);
+
+/// Gives outputs of bodies that declare no shape the one that `index` knows: ONNX Runtime wants it declared or inferred,
+/// and does not infer through taps there.
+void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto);
 
 struct SessionOptions {
   int threads = 0;                                        ///< 0: one per core.

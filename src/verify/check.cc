@@ -18,7 +18,11 @@ namespace {
 class Recorder {
  public:
   Recorder(const std::string& folder, const char* model) {
-    if (!folder.empty()) writer_ = std::make_unique<RecordedOutputsWriter>(std::filesystem::path(folder) / model, model);
+    if (folder.empty()) return;
+    std::error_code error;
+    std::filesystem::create_directories(folder, error);
+    if (error) throw BadInput(fmt::format("cannot create folder {}: {}", folder, error.message()));
+    writer_ = std::make_unique<RecordedOutputsWriter>(std::filesystem::path(folder) / model, model);
   }
   void Add(const std::vector<std::string>& names, const RunOutputs& run) {
     if (!writer_) return;
@@ -104,7 +108,7 @@ CheckResult Check(const Model& original, const Model& fixed, const SampleSource&
   if (plain_model) plain.emplace(*plain_model, options, same_shapes, &weights);
   Candidate candidate(fixed, options, same_shapes, &weights);
   Recorder save_reference(options.save_outputs, "fp32");
-  Recorder save_plain(plain ? options.save_outputs : "", "fp16");
+  Recorder save_plain(options.plain ? options.save_outputs : "", "fp16");
   Recorder save_fixed(options.save_outputs, "fixed");
 
   progress->Begin("check", samples.size());
@@ -124,6 +128,7 @@ CheckResult Check(const Model& original, const Model& fixed, const SampleSource&
       if (!outputs) return;
       other->Compare(reference.names(), expected, *outputs, options.tolerance);
       recorder->Add(reference.names(), *outputs);
+      if (plain_is_fixed) save_plain.Add(reference.names(), *outputs);
     };
     if (plain) compare(&*plain, &save_plain);
     compare(&candidate, &save_fixed);

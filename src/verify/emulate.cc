@@ -166,6 +166,7 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
     if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
   SessionModel session = WidenedModel(MakeSessionModel(typed), typed, shared);
+  DeclareBodyShapes(index, &session.proto);
   InsertRounding(*rounder, &session);
   return session;
 }
@@ -175,6 +176,7 @@ SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Ro
   const GraphIndex original_index(original);
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter most.
   SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);
+  DeclareBodyShapes(index, &session.proto);
   for (const TensorInfo& tensor : index.tensors()) {
     const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr && IsSixteenBit(static_cast<int>(tensor.dtype));
     if (!weight && !NeedsRounding(index, tensor)) continue;

@@ -1,0 +1,88 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "halfsafe/error.h"
+
+namespace halfsafe {
+namespace {
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  size_t Entries() const {
+    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator()));
+  }
+  std::filesystem::path folder_;
+};
+
+TEST_F(FileTest, AppearsOnlyWhenCommitted) {
+  {
+    AtomicFile file(folder_ / "a");
+    file.Write("half");
+  }
+  EXPECT_EQ(Entries(), 0u);
+  AtomicFile file(folder_ / "a");
+  file.Write("whole");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "a"));
+  file.Commit();
+  EXPECT_EQ(MappedFile(folder_ / "a", "file").text(), "whole");
+  EXPECT_EQ(Entries(), 1u);
+}
+
+TEST_F(FileTest, FullDiskIsAnErrorThatLeavesTheDeviceAlone) {
+  EXPECT_THROW(
+      {
+        AtomicFile file("/dev/full");
+        file.Write(std::string(1 << 20, 'x'));
+        file.Commit();
+      },
+      Error);
+  EXPECT_TRUE(std::filesystem::is_character_file("/dev/full"));
+}
+
+TEST_F(FileTest, RefusesFoldersAndMissingFiles) {
+  EXPECT_THROW(AtomicFile file(folder_), Error);
+  EXPECT_THROW(AtomicFile file(folder_ / "missing" / "a"), Error);
+  EXPECT_THROW(MappedFile(folder_, "model"), Error);
+  EXPECT_THROW(MappedFile(folder_ / "a", "model"), Error);
+}
+
+TEST_F(FileTest, FollowsALinkToTheFileBehindIt) {
+  std::ofstream(folder_ / "real") << "old";
+  std::filesystem::create_symlink("real", folder_ / "link");
+  WriteFileAtomically(folder_ / "link", "new");
+  EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
+  EXPECT_EQ(MappedFile(folder_ / "real", "file").text(), "new");
+}
+
+TEST(HashTest, Sha256OfTheStandardsExample) {
+  // FIPS 180-4's example message.
+  EXPECT_EQ(Sha256Hex(std::as_bytes(std::span("abc", 3))), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+}
+
+TEST(Base64Test, ExamplesOfRfc4648) {
+  for (const auto& [plain, coded] : std::initializer_list<std::pair<std::string, std::string>>{
+           {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}}) {
+    EXPECT_EQ(Base64Encode(std::as_bytes(std::span(plain.data(), plain.size()))), coded);
+    EXPECT_EQ(Base64Decode(coded, "test"), plain);
+  }
+  EXPECT_THROW(Base64Decode("Zm9*", "test"), Error);
+  EXPECT_THROW(Base64Decode("Zm9", "test"), Error);
+}
+
+TEST(Base64Test, LongInputsSurvive) {
+  std::string plain(10'000'001, '\0');
+  for (size_t i = 0; i < plain.size(); ++i) plain[i] = static_cast<char>(i * 31 >> 3);
+  EXPECT_EQ(Base64Decode(Base64Encode(std::as_bytes(std::span(plain.data(), plain.size()))), "test"), plain);
+}
+
+}  // namespace
+}  // namespace halfsafe
