@@ -22,7 +22,7 @@ import fp16_reference
 import generated_models
 import scan_test
 from generated_models import CASES, F16, F32, Builder, Case
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto
+from onnx import AttributeProto, GraphProto, ModelProto
 
 # ONNX's own inference refuses an output that comes from a sparse constant, so the reference can't be built.
 NO_REFERENCE = {"sparse_constant"}
@@ -255,7 +255,21 @@ class GeneratedModelTest(FixTest):
                 answer, folder = self.run_fix(name, case, "--io", "fp16", code=None)
                 fixed = self.check_written(case.model, folder / "fixed.onnx")
                 self.check_errors(name, case, answer, fixed)
-                self.check_precisions(case, self.plan_of(folder / "plan.json"))
+                plan = self.plan_of(folder / "plan.json")
+                self.check_precisions(case, plan)
+                self.assertEqual([node for node in case.fp16 if plan[node] != "fp16"], [])
+                # Its output is so small that FP16 has but a few bits for it.
+                self.assertIn(answer["verdict"], ("not-right",) if name == "scan_calm" else ("right", "right-but-fp32"))
+
+    def test_masks(self) -> None:
+        """A mask may be cut to -2^15 only where rows keep a score, and nothing but Softmax sees it."""
+        clamped = {"mask_bert": "lowest", "mask_bert_infinite": "lowest", "mask_where": "lowest",
+                   "mask_where_then_add": "lowest", "mask_constant": "causal"}
+        for name in (*clamped, "mask_bert_fully", "mask_where_fully", "mask_shared_with_output"):
+            with self.subTest(name):
+                _, folder = self.run_fix(name, CASES[name](), "--io", "fp16")
+                constants = {entry["name"]: entry["clamp"] for entry in read_json(folder / "plan.json")["constants"]}
+                self.assertEqual(constants, {clamped[name]: 2.0**15} if name in clamped else {})
 
     def test_any_plan_gives_a_valid_model(self) -> None:
         """Whatever precisions a plan asks for, the model is well typed, and `check` measures it right."""

@@ -6,7 +6,6 @@ HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 from __future__ import annotations
 
 import pathlib
-import re
 import subprocess
 import sys
 import tempfile

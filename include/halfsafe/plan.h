@@ -65,6 +65,9 @@ struct PlanOptions {
   std::vector<std::string> keep_ops;    ///< Operator types that stay FP32.
 };
 
+/// Throws Error(kUsage) when a regular expression in the options isn't one: worth knowing before a long scan.
+void CheckPatterns(const PlanOptions& options);
+
 /// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and beyond what
 /// must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws Error(kBadInput) when `ranges` are
 /// of another model, Error(kUsage) for a bad regular expression.

@@ -57,7 +57,9 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   }
   // A symbolic link is followed, so that the rename replaces the file it points to.
   std::error_code error;
-  if (std::filesystem::is_symlink(path, error)) path_ = std::filesystem::weakly_canonical(path, error);
+  for (int links = 0; std::filesystem::is_symlink(path_, error) && links < 40; ++links) {
+    path_ = path_.parent_path() / std::filesystem::read_symlink(path_, error);
+  }
   std::string name = path_.string() + ".XXXXXX";
   fd_ = mkostemp(name.data(), O_CLOEXEC);
   if (fd_ < 0) throw SystemError("write", path_);
@@ -95,6 +97,10 @@ void AtomicFile::Commit() {
   if (temporary_.empty()) return;
   if (rename(temporary_.c_str(), path_.c_str()) != 0) throw SystemError("write", path_);
   temporary_.clear();
+}
+
+void RequireWritable(const std::filesystem::path& path) {
+  if (!path.empty()) AtomicFile{path};
 }
 
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view text) {

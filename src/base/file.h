@@ -55,6 +55,9 @@ class AtomicFile {
   uint64_t size_ = 0;
 };
 
+/// Throws BadInput unless a file could be written at `path`; leaves nothing behind. An empty path is fine.
+void RequireWritable(const std::filesystem::path& path);
+
 /// Writes `text` to `path` through an AtomicFile.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
 

@@ -66,6 +66,11 @@ bool JsonReader::BoolOr(const char* key, bool otherwise) const {
   return found->get<bool>();
 }
 
+void JsonReader::RequireArray(const char* key) const {
+  const nlohmann::json* found = Find(key);
+  if (found == nullptr || !found->is_array()) throw Wrong(key, "a list");
+}
+
 void JsonReader::ForEachElement(const char* key, const std::function<void(const JsonReader&)>& visit) const {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;

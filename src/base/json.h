@@ -25,6 +25,8 @@ class JsonReader {
   double Number(const char* key) const;
   std::optional<double> NumberOr(const char* key) const;  ///< Nothing when absent or null.
   bool BoolOr(const char* key, bool otherwise) const;
+  /// Throws unless `key` is there and holds a list.
+  void RequireArray(const char* key) const;
   /// Every element of the array `key`, each an object. An absent array has no elements.
   void ForEachElement(const char* key, const std::function<void(const JsonReader&)>& visit) const;
   /// Every string of the array `key`. An absent array has none.

@@ -20,6 +20,7 @@ struct FixCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
+    for (const std::string& path : {common.output, save_plan, save_ranges, common.json}) RequireWritable(path);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const auto samples = OpenData(model, common, &progress);
@@ -27,9 +28,9 @@ struct FixCommand {
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
     FixResult result = Fix(model, *samples, options, &progress);
-    result.fixed.Save(common.output);
     if (!save_plan.empty()) WriteFileAtomically(save_plan, ToJson(result.plan));
     if (!save_ranges.empty()) WriteFileAtomically(save_ranges, ToJson(result.ranges));
+    result.fixed.Save(common.output);
 
     Report report = StartReport("fix", model);
     AddRanges(model, result.ranges, common.threshold, &report);
@@ -54,6 +55,7 @@ struct CheckCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
+    RequireWritable(common.json);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const Model fixed_model = LoadModel(fixed, common);

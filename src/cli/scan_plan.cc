@@ -17,6 +17,7 @@ struct ScanCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
+    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     options.threads = common.threads;
@@ -56,7 +57,7 @@ struct PlanCommand {
   std::string ranges_path, explain, export_form;
 
   ExitCode Run() {
-    ConsoleProgress progress(common.quiet);
+    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     const Model model = LoadModel(common.model, common);
     const RangeTable ranges = ReadRanges(ranges_path);
     options.threshold = common.threshold;
@@ -82,6 +83,7 @@ struct ApplyCommand {
   std::string plan_path;
 
   ExitCode Run() {
+    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     const Model model = LoadModel(common.model, common);
     const Plan plan = ReadPlan(plan_path);
     const Model fixed = Apply(model, plan);

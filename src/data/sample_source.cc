@@ -110,7 +110,11 @@ std::unique_ptr<SampleSource> OpenSamples(const std::vector<fs::path>& paths,
           fs::is_directory(status) ? "found no samples in this folder" : "not a file of samples", kAccepted));
     }
   }
-  if (all->size() == 0) throw BadInput(fmt::format("no samples found, expected {}", kAccepted));
+  if (all->size() == 0) {
+    std::string names;
+    for (const fs::path& path : paths) names += (names.empty() ? "" : ", ") + path.string();
+    throw BadInput(fmt::format("{}: no samples found, expected {}", names, kAccepted));
+  }
   return all;
 }
 

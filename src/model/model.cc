@@ -140,6 +140,7 @@ Model Model::Load(const std::filesystem::path& path) {
     }
   }
   ForEachTensorConstant(impl.proto.graph(), [&](const onnx::TensorProto& tensor) {
+    TensorElementCount(tensor);  // Throws for dimensions that no tensor can have.
     if (IsExternal(tensor)) impl.MapExternal(tensor);
   });
   return model;

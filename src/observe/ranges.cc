@@ -144,6 +144,7 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   RangeTable ranges;
   ranges.model_sha256 = document.root().String("model_sha256");
   ranges.samples = document.root().Unsigned("samples");
+  document.root().RequireArray("tensors");
   document.root().ForEachElement("tensors", [&](const JsonReader& json) { ranges.tensors.push_back(StatsFromJson(json)); });
   return ranges;
 }

@@ -7,6 +7,7 @@
 #include "halfsafe/ranges.h"
 #include "model/graph_index.h"
 #include "model/op_traits.h"
+#include "model/runnable.h"
 #include "model/walk.h"
 #include "observe/constants.h"
 #include "observe/observer.h"
@@ -174,7 +175,9 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
 
 }  // namespace
 
-RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options, Progress* progress) {
+RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptions& options, Progress* progress) {
+  const std::optional<Model> part = RunnablePart(whole, !options.custom_op_libraries.empty());
+  const Model& model = part ? *part : whole;
   const GraphIndex index(model);
   Observer observer;
   const Slots slots = ChooseSlots(index, model, &observer);
@@ -209,7 +212,9 @@ RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptio
   }
   progress->End();
   recorder.Commit();
-  return Collect(model, index, slots, observer, samples.size());
+  RangeTable ranges = Collect(model, index, slots, observer, samples.size());
+  std::erase_if(ranges.tensors, [](const TensorStats& stats) { return stats.name.starts_with(kTailPrefix); });
+  return ranges;
 }
 
 RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progress* progress) {

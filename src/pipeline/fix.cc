@@ -26,6 +26,7 @@ class Split : public SampleSource {
 }  // namespace
 
 FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& options, Progress* progress) {
+  CheckPatterns(options.plan);
   const Split samples(all, options.holdout, false);
   const Split held_out(all, options.holdout, true);
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");

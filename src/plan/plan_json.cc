@@ -42,6 +42,7 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   const JsonReader& root = document.root();
   Plan plan;
   plan.model_sha256 = root.String("model_sha256");
+  root.RequireArray("nodes");
   root.ForEachElement("nodes", [&](const JsonReader& json) {
     plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""), json.StringOr("evidence", "")});
   });

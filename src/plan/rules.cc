@@ -14,14 +14,17 @@
 namespace halfsafe {
 namespace {
 
+std::regex NodePattern(const std::string& pattern) {
+  try {
+    return std::regex(pattern);
+  } catch (const std::regex_error& error) {
+    throw BadUsage(fmt::format("--keep '{}' is not a regular expression: {}", pattern, error.what()));
+  }
+}
+
 void PinnedByUser(PlanContext* context, std::string_view name) {
   for (const std::string& pattern : context->options.keep_nodes) {
-    std::regex regex;
-    try {
-      regex = std::regex(pattern);
-    } catch (const std::regex_error& error) {
-      throw BadUsage(fmt::format("--keep '{}' is not a regular expression: {}", pattern, error.what()));
-    }
+    const std::regex regex = NodePattern(pattern);
     bool found = false;
     for (size_t node = 0; node < context->index.nodes().size(); ++node) {
       if (!std::regex_search(context->index.nodes()[node].name, regex)) continue;
@@ -170,6 +173,10 @@ constexpr Rule kRules[] = {
 };
 
 }  // namespace
+
+void CheckPatterns(const PlanOptions& options) {
+  for (const std::string& pattern : options.keep_nodes) NodePattern(pattern);
+}
 
 std::span<const Rule> Rules() { return kRules; }
 

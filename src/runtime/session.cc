@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <cstring>
+#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -128,16 +129,16 @@ void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto
   attribute->set_i(id);
 }
 
-Error Refused(const std::string& message) {
+Error Refused(const std::string& path, const std::string& message) {
   // ONNX Runtime's own words for an operator that it has no kernel or schema for.
   for (const char* sign : {"is not a registered function/op", "No Op registered for", "Could not find an implementation for"}) {
     if (message.find(sign) != std::string::npos) {
-      return BadInput(fmt::format("ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
+      return BadInput(fmt::format("{}: ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
                                   "--custom-ops LIB.so",
-                                  message));
+                                  path, message));
     }
   }
-  return BadInput(fmt::format("ONNX Runtime refuses the model: {}", message));
+  return BadInput(fmt::format("ONNX Runtime refuses {}: {}", path, message));
 }
 
 /// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay outside.
@@ -173,6 +174,7 @@ void RestoreOtherTensors(const Model& model, const std::unordered_map<std::strin
 
 SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_bit) {
   SessionModel result;
+  result.path = model.path().string();
   result.proto = WithoutLargeTensors(model.proto(), large);
   onnx::GraphProto* graph = result.proto.mutable_graph();
   std::unordered_map<std::string, const onnx::TensorProto*> sources;
@@ -314,9 +316,16 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     if (!names.empty()) native.AddExternalInitializers(names, values);
     std::string text;
     if (!model.proto.SerializeToString(&text)) throw BadInput("the model's graph is larger than 2 GiB without its weights");
+    // ONNX Runtime keeps one list of domains for the process, and adding to it is not safe from two threads: the first
+    // session registers the taps' domain alone.
+    static std::mutex first;
+    static std::atomic<bool> registered{false};
+    std::unique_lock<std::mutex> alone(first, std::defer_lock);
+    if (!registered) alone.lock();
     session_ = std::make_unique<Ort::Session>(Environment(), text.data(), text.size(), native);
+    if (options.taps != nullptr) registered = true;
   } catch (const Ort::Exception& error) {
-    throw Refused(error.what());
+    throw Refused(model.path, error.what());
   }
   const Ort::AllocatorWithDefaultOptions allocator;
   for (size_t i = 0; i < session_->GetOutputCount(); ++i) {

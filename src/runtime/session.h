@@ -28,6 +28,7 @@ struct SessionWeight {
 /// A model prepared for ONNX Runtime: the graph, and beside it the large weights of the main graph. Constant nodes of
 /// the main graph are initializers here, so that their values too can stay outside.
 struct SessionModel {
+  std::string path;  ///< Of the model, for messages.
   onnx::ModelProto proto;
   std::vector<SessionWeight> weights;
 };

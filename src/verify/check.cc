@@ -9,6 +9,7 @@
 
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
+#include "model/runnable.h"
 #include "verify/candidate.h"
 
 namespace halfsafe {
@@ -95,8 +96,12 @@ double ModelErrors::WorstRelL2() const {
   return worst;
 }
 
-CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples, const CheckOptions& options,
+CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSource& samples, const CheckOptions& options,
                   Progress* progress) {
+  const bool custom_ops = !options.custom_op_libraries.empty();
+  const std::optional<Model> part = RunnablePart(whole, custom_ops), fixed_part = RunnablePart(whole_fixed, custom_ops);
+  const Model& original = part ? *part : whole;
+  const Model& fixed = fixed_part ? *fixed_part : whole_fixed;
   RequireSameInterface(original, fixed);
   const bool same_shapes = SameShapes(samples);
   const std::vector<InputSpec> inputs = original.Inputs();

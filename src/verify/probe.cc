@@ -5,6 +5,7 @@
 
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
+#include "model/runnable.h"
 #include "plan/work.h"
 #include "verify/compare.h"
 
@@ -40,8 +41,11 @@ std::string WorstSample(const CheckResult& check) {
 
 Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
              const CheckOptions& options)
-    : options_(options), plan_(plan), index_(original), ports_(index_), typed_(Apply(original, plan)), inputs_(typed_.Inputs()),
-      reference_(original, options, true), session_model_(EmulateHalfSwitchable(original, typed_, &rounder_)) {
+    : options_(options), plan_(plan), index_(original), ports_(index_), typed_(Apply(original, plan)),
+      original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),
+      typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())), inputs_(typed_.Inputs()),
+      reference_(original_part_ ? *original_part_ : original, options, true),
+      session_model_(EmulateHalfSwitchable(original, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }

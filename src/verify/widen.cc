@@ -12,11 +12,11 @@ namespace halfsafe {
 namespace {
 
 /// Runs that one widening step may take.
-constexpr int kMostProbes = 48;
+constexpr int kMostProbes = 32;
 /// What the remaining roundings may add up to, as a share of the tolerance: estimates are not exact.
 constexpr double kAim = 0.9;
 /// A cost (see Probe::Cost) that is not worth more runs to lower.
-constexpr double kCheapEnough = 0.05;
+constexpr double kCheapEnough = 0.1;
 
 /// A run of neighbouring roundings and what they do together.
 struct Group {
