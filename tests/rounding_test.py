@@ -80,7 +80,8 @@ class RoundingTest(unittest.TestCase):
         self.assertTrue(np.isinf(got[1]))
         self.assertEqual(result["verdict"], "not-right")
         self.assertEqual(result["outputs"][0]["new_nonfinite"], 1)
-        self.assertEqual(result["fixed_model"]["first_inf"]["node"], "times_one")
+        # The Cast that stores the input in FP16 is the first to overflow.
+        self.assertEqual(result["fixed_model"]["first_inf"]["tensor"], "x.fp16")
 
 
 if __name__ == "__main__":
