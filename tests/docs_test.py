@@ -251,7 +251,8 @@ class DocsTest(unittest.TestCase):
             halfsafe("apply", "model.onnx", "--plan", "plan.json", "-o", "c.onnx", "--json", "apply.json")
             halfsafe("inspect", "folding.onnx", "--json", "inspection.json")
             halfsafe("scan", "folding.onnx", "--random", "1", "--json", "weights.json", "-o", "folding_ranges.json")
-            halfsafe("plan", "folding.onnx", "--ranges", "folding_ranges.json", "-o", "folding_plan.json")
+            halfsafe("plan", "folding.onnx", "--ranges", "folding_ranges.json", "-o", "folding_plan.json",
+                     "--json", "folding_result.json")
             halfsafe("apply", "folding.onnx", "--plan", "folding_plan.json", "-o", "d.onnx")
             for path in pathlib.Path(folder).glob("*.json"):
                 content = json.loads(path.read_text())

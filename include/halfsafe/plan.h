@@ -73,7 +73,8 @@ void CheckPatterns(const PlanOptions& options);
 /// of another model, Error(kUsage) for a bad regular expression.
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
 
-/// The plan that plain converters follow: FP16 wherever the operator has it, weights clamped to +-65504.
+/// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become +-65504, as
+/// everywhere when Apply converts them.
 Plan PlainFp16Plan(const Model& model);
 
 /// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an unknown node.

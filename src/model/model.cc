@@ -9,6 +9,7 @@
 
 #include <charconv>
 #include <cstring>
+#include <future>
 #include <limits>
 #include <unordered_map>
 #include <unordered_set>
@@ -54,6 +55,25 @@ ExternalReference ReadReference(const onnx::TensorProto& tensor) {
 bool IsExternal(const onnx::TensorProto& tensor) {
   return tensor.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
 }
+
+/// Lets protobuf write into an AtomicFile; it knows only success and failure, so the reason is kept.
+class FileStream : public google::protobuf::io::CopyingOutputStream {
+ public:
+  explicit FileStream(AtomicFile* file) : file_(file) {}
+  bool Write(const void* buffer, int size) override {
+    try {
+      file_->Write(buffer, static_cast<size_t>(size));
+      return true;
+    } catch (...) {
+      failure = std::current_exception();
+      return false;
+    }
+  }
+  std::exception_ptr failure;
+
+ private:
+  AtomicFile* file_;
+};
 
 }  // namespace
 
@@ -113,7 +133,7 @@ Model Model::Load(const std::filesystem::path& path) {
   {
     const MappedFile file(path, "model");
     const auto bytes = file.bytes();
-    impl.sha256 = Sha256Hex(bytes);
+    auto sha256 = std::async(std::launch::async, [bytes] { return Sha256Hex(bytes); });  // Takes as long as parsing.
     if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
       throw BadInput(fmt::format("{} has {} bytes; one protobuf file holds at most 2 GiB: use external data",
                                  path.string(), bytes.size()));
@@ -125,6 +145,7 @@ Model Model::Load(const std::filesystem::path& path) {
       throw BadInput(fmt::format("{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
                                  path.string(), coded.CurrentPosition(), bytes.size()));
     }
+    impl.sha256 = sha256.get();
   }
   if (!impl.proto.has_graph() || impl.proto.graph().output_size() == 0 || impl.proto.opset_import_size() == 0) {
     throw BadInput(fmt::format("{} is not an ONNX model: found no {}", path.string(),
@@ -230,11 +251,12 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     }
     data->Write(raw.data(), raw.size());
   });
-  std::string text;
-  if (!proto.SerializeToString(&text)) {
+  FileStream stream(&file);
+  google::protobuf::io::CopyingOutputStreamAdaptor buffered(&stream, 1 << 20);
+  if (!proto.SerializeToZeroCopyStream(&buffered) || !buffered.Flush()) {
+    if (stream.failure) std::rethrow_exception(stream.failure);
     throw BadInput(fmt::format("cannot write {}: the model is larger than one protobuf file can be", path.string()));
   }
-  file.Write(text);
   if (data) data->Commit();
   file.Commit();
 }

@@ -189,9 +189,6 @@ Plan PlainFp16Plan(const Model& model) {
     const int node = static_cast<int>(id);
     if (ports.Switchable(node) && ports.WhyNot(node).empty()) plan.nodes.push_back({index.node(node).name, Precision::kFp16, "plain", ""});
   }
-  for (const TensorInfo& tensor : index.tensors()) {
-    if (tensor.kind == TensorKind::kConstant && tensor.dtype == DType::kFloat) plan.constants.push_back({tensor.name, kHalfMax, "plain", ""});
-  }
   return plan;
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 #include <set>
+#include <span>
 #include <unordered_map>
 
 #include "base/half_convert.h"
@@ -16,7 +17,7 @@ namespace halfsafe {
 namespace {
 
 /// The 16 bits of FP32 values, into `bits`. A finite value never becomes infinite: it stops at the type's largest.
-void Encode(const std::vector<float>& values, DType dtype, uint16_t* bits) {
+void Encode(std::span<const float> values, DType dtype, uint16_t* bits) {
   if (dtype == DType::kBfloat16) {
     for (size_t i = 0; i < values.size(); ++i) {
       const float rounded = RoundToBfloat16(values[i]);
@@ -31,7 +32,7 @@ void Encode(const std::vector<float>& values, DType dtype, uint16_t* bits) {
   }
 }
 
-void SetTensor(const std::vector<float>& values, DType dtype, onnx::TensorProto* tensor) {
+void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* tensor) {
   tensor->clear_float_data();
   tensor->clear_external_data();
   tensor->clear_data_location();
@@ -54,16 +55,16 @@ class Constant {
       return;
     }
     proto_ = rewriter->copies.at(info_.data);
-    values_ = ReadFloats(rewriter->model, *info_.data);
+    ReadValues();
   }
 
   void Clamp(double limit) {
     const float bound = static_cast<float>(limit);
-    for (float& value : values_) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
+    for (float& value : Own()) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
   }
 
   void Scale(int shift) {
-    for (float& value : values_) value = std::ldexp(value, shift);
+    for (float& value : Own()) value = std::ldexp(value, shift);
   }
 
   void Become(DType dtype) { SetTensor(values_, dtype, proto_); }
@@ -103,19 +104,38 @@ class Constant {
 
   onnx::GraphProto* graph() { return rewriter_->graphs[static_cast<size_t>(info_.graph)]; }
 
+  void ReadValues() {
+    const auto raw = rewriter_->model.RawBytes(*info_.data);
+    const bool aligned = reinterpret_cast<uintptr_t>(raw.data()) % alignof(float) == 0;
+    if (!raw.empty() && aligned && raw.size() == TensorByteSize(*info_.data)) {
+      values_ = {reinterpret_cast<const float*>(raw.data()), raw.size() / sizeof(float)};
+    } else {
+      own_ = ReadFloats(rewriter_->model, *info_.data);
+      values_ = own_;
+    }
+  }
+
+  /// The values, free to change.
+  std::vector<float>& Own() {
+    if (own_.empty()) own_.assign(values_.begin(), values_.end());
+    values_ = own_;
+    return own_;
+  }
+
   /// A Constant node states its value as a tensor, a float or a list of floats; all become a tensor.
   void ReadNode() {
     onnx::NodeProto* node = rewriter_->nodes[static_cast<size_t>(info_.producer)];
     if (info_.data != nullptr) {
-      values_ = ReadFloats(rewriter_->model, *info_.data);
+      ReadValues();
       proto_ = rewriter_->copies.at(info_.data);
     } else {
       onnx::AttributeProto* attribute = node->mutable_attribute(0);
-      if (attribute->name() == "value_float") values_ = {attribute->f()};
+      if (attribute->name() == "value_float") own_ = {attribute->f()};
       if (attribute->name() == "value_floats") {
-        values_.assign(attribute->floats().begin(), attribute->floats().end());
-        attribute->mutable_t()->add_dims(static_cast<int64_t>(values_.size()));
+        own_.assign(attribute->floats().begin(), attribute->floats().end());
+        attribute->mutable_t()->add_dims(static_cast<int64_t>(own_.size()));
       }
+      values_ = own_;
       attribute->set_name("value");
       attribute->set_type(onnx::AttributeProto::TENSOR);
       attribute->clear_f();
@@ -127,7 +147,8 @@ class Constant {
   Rewriter* rewriter_;
   const TensorInfo& info_;
   onnx::TensorProto* proto_ = nullptr;
-  std::vector<float> values_;
+  std::span<const float> values_;  ///< The model's own memory where it can be read as floats, else `own_`.
+  std::vector<float> own_;
 };
 
 /// Float constants that can be read as values: dense tensors, and Constant nodes with plain floats.

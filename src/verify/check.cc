@@ -83,7 +83,8 @@ std::optional<Model> PlainModel(const Model& original, const Model& fixed, const
   *same = false;
   if (!options.plain) return std::nullopt;
   Model plain = Apply(original, PlainFp16Plan(original));
-  *same = plain.proto().SerializeAsString() == fixed.proto().SerializeAsString();
+  *same = plain.proto().ByteSizeLong() == fixed.proto().ByteSizeLong() &&
+          plain.proto().SerializeAsString() == fixed.proto().SerializeAsString();
   if (*same) return std::nullopt;
   return plain;
 }
