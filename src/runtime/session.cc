@@ -18,9 +18,15 @@ namespace {
 constexpr char kTapDomain[] = "halfsafe.tap";
 constexpr char kRawPrefix[] = "halfsafe.raw/";  // Names of definitions whose taps took over the name.
 
-Ort::Env& Environment() {
-  // Silent: every failure comes back as an exception and is reported once, in our words.
-  static Ort::Env env(ORT_LOGGING_LEVEL_FATAL, "halfsafe");
+/// One environment for the process. Its threads serve all sessions: with threads of their own, idle sessions would spin
+/// against the one that works. The first session's number of threads is taken.
+Ort::Env& Environment(int threads) {
+  static Ort::Env env = [threads] {
+    Ort::ThreadingOptions pools;
+    pools.SetGlobalIntraOpNumThreads(threads);
+    // Silent: every failure comes back as an exception and is reported once, in our words.
+    return Ort::Env(pools, ORT_LOGGING_LEVEL_FATAL, "halfsafe");
+  }();
   return env;
 }
 
@@ -291,7 +297,7 @@ struct Session::Ops {
 Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
   ThrowIfInterrupted();
   Ort::SessionOptions native;
-  native.SetIntraOpNumThreads(options.threads);
+  native.DisablePerSessionThreads();
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
@@ -322,7 +328,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     static std::atomic<bool> registered{false};
     std::unique_lock<std::mutex> alone(first, std::defer_lock);
     if (!registered) alone.lock();
-    session_ = std::make_unique<Ort::Session>(Environment(), text.data(), text.size(), native);
+    session_ = std::make_unique<Ort::Session>(Environment(options.threads), text.data(), text.size(), native);
     if (options.taps != nullptr) registered = true;
   } catch (const Ort::Exception& error) {
     throw Refused(model.path, error.what());
