@@ -23,12 +23,9 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Values per block: its floats and its exponents stay in the first-level cache between the passes over them.
 constexpr size_t kBlock = 4096;
 
-/// What one pass over a block finds. Magnitudes are compared as integers: for non-negative floats the order is the same,
-/// and NaN and infinity come out on top.
+/// What one pass over a block finds. NaN and infinity both end up in the sum.
 struct BlockExtremes {
   float min, max, abs_sum;
-  uint32_t largest;           ///< Bits of the largest |x|.
-  uint32_t smallest_nonzero;  ///< Bits of the smallest |x| > 0; all ones when there is none.
 };
 
 /// Reads the block once and leaves its biased exponents, one byte each, in `exponents`. `count` is a multiple of the lanes.
@@ -36,28 +33,59 @@ HWY_INLINE BlockExtremes ReadBlock(const float* values, size_t count, uint8_t* e
   const hn::ScalableTag<float> df;
   const hn::RebindToUnsigned<decltype(df)> du;
   const hn::Rebind<uint8_t, decltype(du)> db;
-  const size_t lanes = hn::Lanes(df);
-  const auto zero = hn::Zero(du);
-  const auto ones = hn::Set(du, 0xFFFFFFFFu);
   const auto magnitude_mask = hn::Set(du, 0x7FFFFFFFu);
   auto min = hn::LoadU(df, values);
   auto max = min;
   auto sum = hn::Zero(df);
-  auto largest = zero;
-  auto smallest = ones;
-  for (size_t i = 0; i < count; i += lanes) {
+  for (size_t i = 0; i < count; i += hn::Lanes(df)) {
     const auto value = hn::LoadU(df, values + i);
     const auto magnitude = hn::And(hn::BitCast(du, value), magnitude_mask);
     min = hn::Min(min, value);
     max = hn::Max(max, value);
     sum = hn::Add(sum, hn::BitCast(df, magnitude));
-    largest = hn::Max(largest, magnitude);
-    smallest = hn::Min(smallest, hn::IfThenElse(hn::Eq(magnitude, zero), ones, magnitude));
     hn::StoreU(hn::U8FromU32(hn::ShiftRight<23>(magnitude)), db, exponents + i);
   }
-  return {hn::GetLane(hn::MinOfLanes(df, min)), hn::GetLane(hn::MaxOfLanes(df, max)),
-          hn::GetLane(hn::SumOfLanes(df, sum)), hn::GetLane(hn::MaxOfLanes(du, largest)),
-          hn::GetLane(hn::MinOfLanes(du, smallest))};
+  return {hn::GetLane(hn::MinOfLanes(df, min)), hn::GetLane(hn::MaxOfLanes(df, max)), hn::GetLane(hn::SumOfLanes(df, sum))};
+}
+
+/// Range of the non-zero exponents of a block; lowest is 256 when all are zero.
+struct ExponentRange {
+  uint32_t lowest = 256, highest = 0;
+};
+
+HWY_INLINE ExponentRange FindRange(const uint8_t* exponents, size_t count) {
+  const hn::ScalableTag<uint8_t> d;
+  const auto one = hn::Set(d, uint8_t{1});
+  auto low = hn::Set(d, uint8_t{255});
+  auto high = hn::Zero(d);
+  ExponentRange range;
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, exponents + i);
+    low = hn::Min(low, hn::Sub(value, one));  // Zero wraps around to 255, out of the way.
+    high = hn::Max(high, value);
+  }
+  HWY_ALIGN uint8_t lows[hn::MaxLanes(hn::ScalableTag<uint8_t>())], highs[hn::MaxLanes(hn::ScalableTag<uint8_t>())];
+  hn::Store(low, d, lows);
+  hn::Store(high, d, highs);
+  for (size_t lane = 0; lane < hn::Lanes(d); ++lane) {
+    range.lowest = std::min<uint32_t>(range.lowest, lows[lane] + 1u);
+    range.highest = std::max<uint32_t>(range.highest, highs[lane]);
+  }
+  for (; i < count; ++i) {
+    range.lowest = std::min<uint32_t>(range.lowest, static_cast<uint8_t>(exponents[i] - 1) + 1u);
+    range.highest = std::max<uint32_t>(range.highest, exponents[i]);
+  }
+  return range;
+}
+
+/// Counts values that are zero.
+HWY_INLINE uint64_t CountZeros(const float* values, size_t count) {
+  const hn::ScalableTag<float> d;
+  const auto zero = hn::Zero(d);
+  uint64_t total = 0;
+  for (size_t i = 0; i < count; i += hn::Lanes(d)) total += hn::CountTrue(d, hn::Eq(hn::LoadU(d, values + i), zero));
+  return total;
 }
 
 /// Counts |x| > `above`.
@@ -116,11 +144,11 @@ HWY_INLINE void CountRest(const uint8_t* bytes, size_t count, uint32_t below, Bl
   }
 }
 
-/// Adds the exponents of a block to the histogram. Counting one bucket at a time over packed bytes beats incrementing
-/// memory per value, because most of a block's values share a few exponents below the largest; the rest goes one by one.
-HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint32_t lowest, uint32_t highest, BlockStats* stats) {
-  uint64_t left = count - CountEqual(exponents, count, 0);
-  for (uint32_t bucket = highest; bucket >= lowest && left > 0; --bucket) {
+/// Adds the exponents of a block to the histogram; `left` of them are not zero. Counting one bucket at a time over packed
+/// bytes beats incrementing memory per value, because most of a block's values share a few exponents below the largest;
+/// the rest goes one by one.
+HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t left, const ExponentRange& range, BlockStats* stats) {
+  for (uint32_t bucket = range.highest; bucket >= range.lowest && left > 0; --bucket) {
     if (left <= count / 32) return CountRest(exponents, count, bucket + 1, stats);
     const uint64_t found = CountEqual(exponents, count, static_cast<uint8_t>(bucket));
     stats->exponents[bucket] += found;
@@ -128,30 +156,32 @@ HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint32_t 
   }
 }
 
+/// Adds one block of `size` values, a multiple of the lanes.
+HWY_INLINE void AddBlock(const float* values, size_t size, BlockStats* stats) {
+  HWY_ALIGN uint8_t exponents[kBlock];
+  const BlockExtremes block = ReadBlock(values, size, exponents);
+  const uint64_t zeros = CountEqual(exponents, size, 0);
+  // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The plain twin
+  // knows all of them.
+  const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) || (zeros > 0 && CountZeros(values, size) != zeros);
+  if (plain) return AddValuesScalar(values, size, stats);
+  stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
+  stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
+  stats->finite += size;
+  stats->abs_sum += block.abs_sum;
+  if (zeros == size) return;
+  if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax) stats->overflow += CountAbove(values, size, kHalfMax);
+  const ExponentRange range = FindRange(exponents, size);
+  constexpr uint32_t kBelowNormal = 127 - 15;  // Biased exponent of 2^-15, the largest that FP16 may make subnormal.
+  if (range.lowest <= kBelowNormal) stats->subnormal += CountBelow(values, size, kHalfRoundsToNormal);
+  CountExponents(exponents, size, size - zeros, range, stats);
+}
+
 void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
   const size_t lanes = hn::Lanes(hn::ScalableTag<float>());
-  HWY_ALIGN uint8_t exponents[kBlock];
   while (count >= lanes) {
     const size_t size = std::min(kBlock, count) / lanes * lanes;
-    const BlockExtremes block = ReadBlock(values, size, exponents);
-    const bool has_nonzero = block.smallest_nonzero != 0xFFFFFFFFu;
-    const bool sum_overflows = block.abs_sum > std::numeric_limits<float>::max();
-    if (block.largest >= 0x7F800000u || (has_nonzero && block.smallest_nonzero < 0x00800000u) || sum_overflows) {
-      // Rare: NaN, infinity, FP32 subnormals or values near the end of FP32. The plain twin knows all of them.
-      AddValuesScalar(values, size, stats);
-    } else {
-      stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
-      stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
-      stats->finite += size;
-      stats->abs_sum += block.abs_sum;
-      if (block.largest > std::bit_cast<uint32_t>(kHalfMax)) stats->overflow += CountAbove(values, size, kHalfMax);
-      if (has_nonzero) {
-        if (block.smallest_nonzero < std::bit_cast<uint32_t>(kHalfRoundsToNormal)) {
-          stats->subnormal += CountBelow(values, size, kHalfRoundsToNormal);
-        }
-        CountExponents(exponents, size, block.smallest_nonzero >> 23, block.largest >> 23, stats);
-      }
-    }
+    AddBlock(values, size, stats);
     values += size;
     count -= size;
   }
