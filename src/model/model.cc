@@ -75,6 +75,38 @@ class FileStream : public google::protobuf::io::CopyingOutputStream {
   AtomicFile* file_;
 };
 
+/// Functions that call functions twice double with each level: a few kB can stand for more nodes than memory holds.
+void RefuseHugeExpansion(const onnx::ModelProto& model, const std::filesystem::path& path) {
+  constexpr double kMostNodes = 1e7;
+  std::map<std::pair<std::string, std::string>, const onnx::FunctionProto*> functions;
+  for (const auto& function : model.functions()) functions[{function.domain(), function.name()}] = &function;
+  std::map<const onnx::FunctionProto*, double> sizes;  // A function under way counts as one node: cycles end here.
+  const auto call = [&](const onnx::NodeProto& node, const auto& count) -> double {
+    const auto found = functions.find({node.domain(), node.op_type()});
+    double size = 1.0;
+    if (found != functions.end()) {
+      const auto [known, added] = sizes.emplace(found->second, 1.0);
+      if (added) {
+        const double counted = count(found->second->node(), count);
+        sizes[found->second] = counted;
+      }
+      size = sizes[found->second];
+    }
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_g()) size += count(attribute.g().node(), count);
+    }
+    return size;
+  };
+  const auto count = [&](const auto& nodes, const auto& self) -> double {
+    double total = 0.0;
+    for (const auto& node : nodes) total += call(node, self);
+    return total;
+  };
+  if (const double total = count(model.graph().node(), count); total > kMostNodes) {
+    throw BadInput(fmt::format("{}: its model-local functions expand to {:.3g} nodes, more than {:.0e}", path.string(), total, kMostNodes));
+  }
+}
+
 }  // namespace
 
 struct Model::Impl {
@@ -154,6 +186,7 @@ Model Model::Load(const std::filesystem::path& path) {
                                                                         : "opset import"));
   }
   if (impl.proto.functions_size() > 0) {
+    RefuseHugeExpansion(impl.proto, path);
     try {
       onnx::inliner::InlineLocalFunctions(impl.proto, true);
     } catch (const std::exception& error) {

@@ -92,6 +92,11 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     why_not = fmt::format("{} has no ONNX schema that says it takes FP16", node.proto->op_type());
     return;
   }
+  const auto untyped = [&](int tensor) { return tensor >= 0 && index.tensor(tensor).is_tensor && index.tensor(tensor).dtype == DType::kUndefined; };
+  if (std::any_of(node.inputs.begin(), node.inputs.end(), untyped) || std::any_of(node.outputs.begin(), node.outputs.end(), untyped)) {
+    why_not = fmt::format("{} meets a tensor whose type is not known", node.proto->op_type());
+    return;
+  }
   const auto non_tensor = [&](int tensor) { return tensor >= 0 && !index.tensor(tensor).is_tensor; };
   if (std::any_of(node.inputs.begin(), node.inputs.end(), non_tensor) ||
       std::any_of(node.outputs.begin(), node.outputs.end(), non_tensor)) {

@@ -72,7 +72,7 @@ std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
     for (const auto& output : proto_node->output()) gone.insert(output);
     for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
       const int input = node.inputs[slot];
-      if (input < 0 || index.tensor(input).kind != TensorKind::kActivation) continue;
+      if (input < 0 || index.tensor(input).kind == TensorKind::kConstant) continue;
       const int producer = index.tensor(input).producer;
       if (producer >= 0 && tail[static_cast<size_t>(producer)]) continue;
       boundary.emplace_back(fmt::format("{}{}:{}", kTailPrefix, node.name, slot), index.tensor(input).local);
@@ -92,7 +92,9 @@ std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
     const TensorInfo& info = index.tensor(index.FindTensor(tensor));
     if (info.dtype != DType::kUndefined) output->mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(info.dtype));
   }
-  return Model(model, std::move(proto));
+  Model part(model, std::move(proto));
+  part.SetKnownTypes(model.known_types());
+  return part;
 }
 
 }  // namespace halfsafe

@@ -25,7 +25,7 @@ class Folder {
     const std::string& op = node.proto->op_type();
     if ((op != "Conv" && op != "ConvTranspose" && op != "Gemm") || !node.proto->domain().empty()) return std::nullopt;
     const TensorInfo* weight = Constant(node, 1);
-    if (weight == nullptr || weight->shape.size() < 2) return std::nullopt;
+    if (weight == nullptr || weight->shape.size() < 2 || TensorElementCount(*weight->data) == 0) return std::nullopt;
     const size_t axis = op == "Conv" ? 0 : op == "ConvTranspose" ? 1 : IntAttribute(*node.proto, "transB", 0) != 0 ? 0 : 1;
     // A grouped ConvTranspose has its outputs spread over two axes; builders fold it all the same, this judge does not.
     if (op == "ConvTranspose" && IntAttribute(*node.proto, "group", 1) != 1) return std::nullopt;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <unordered_set>
 
 #include "base/json.h"
 #include "halfsafe/error.h"
@@ -144,8 +145,12 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   RangeTable ranges;
   ranges.model_sha256 = document.root().String("model_sha256");
   ranges.samples = document.root().Unsigned("samples");
+  std::unordered_set<std::string> names;
   document.root().RequireArray("tensors");
-  document.root().ForEachElement("tensors", [&](const JsonReader& json) { ranges.tensors.push_back(StatsFromJson(json)); });
+  document.root().ForEachElement("tensors", [&](const JsonReader& json) {
+    ranges.tensors.push_back(StatsFromJson(json));
+    if (!names.insert(ranges.tensors.back().name).second) throw json.Wrong("name", "a name that no other tensor has");
+  });
   return ranges;
 }
 

@@ -23,14 +23,18 @@ struct Slots {
   std::vector<int> same_as;    ///< Per tensor: the tensor that holds the same values, or -1.
 };
 
+/// The rows of the Softmax operators that read a tensor; nothing where there are none, or they run along different axes.
 std::optional<RowAxis> RowsOf(const GraphIndex& index, const Model& model, const TensorInfo& tensor) {
+  std::optional<RowAxis> rows;
+  const bool old = OpsetVersion(model.proto(), "") < 13;
   for (const TensorUse& use : tensor.uses) {
     const onnx::NodeProto& node = *index.node(use.node).proto;
     if (node.op_type() != "Softmax" || !node.domain().empty()) continue;
-    const bool old = OpsetVersion(model.proto(), "") < 13;
-    return RowAxis{IntAttribute(node, "axis", old ? 1 : -1), old};
+    const int64_t axis = IntAttribute(node, "axis", old ? 1 : -1);
+    if (rows && rows->axis != axis) return std::nullopt;
+    rows = RowAxis{axis, old};
   }
-  return std::nullopt;
+  return rows;
 }
 
 Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observer) {

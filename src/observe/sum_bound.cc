@@ -12,7 +12,7 @@ namespace {
 
 /// Largest sum of |w| that one output element takes from a weight, by the operator's layout; nullopt where unknown.
 std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto& node, const TensorInfo& weight) {
-  if (weight.data == nullptr || weight.shape.size() < 2) return std::nullopt;
+  if (weight.data == nullptr || weight.shape.size() < 2 || TensorElementCount(*weight.data) == 0) return std::nullopt;
   // The axis of the weight that runs along outputs; all other axes are summed over (Conv: M x C/group x kernel,
   // ConvTranspose: C x M/group x kernel, Gemm: K x N or N x K, MatMul: ... x K x N).
   size_t output_axis = 0;
@@ -62,6 +62,7 @@ class Bounds {
       case Sums::kElements:
         return node.inputs.size() > 1 && IsVariadic(node) ? Together(node) : elements;
       case Sums::kSquares:
+        if (IntAttribute(*node.proto, "p", 2) > 2) return std::nullopt;  // Sums of higher powers.
         return input->abs_max * input->abs_sum;  // Normalizations write as much as they read: no group size to gain from.
       case Sums::kProducts:
         return Products(node, *input);
@@ -94,7 +95,11 @@ class Bounds {
       bound = std::min(bound, a.abs_max * *weights);
     }
     const TensorStats* bias = Stats(node, 2);
-    return bound + (bias != nullptr ? bias->abs_max : 0.0);
+    const auto factor = [&](const char* name) {
+      const auto* attribute = FindAttribute(*node.proto, name);  // Gemm's alpha and beta.
+      return attribute != nullptr && attribute->has_f() ? std::fabs(attribute->f()) : 1.0f;
+    };
+    return bound * factor("alpha") + (bias != nullptr ? bias->abs_max * factor("beta") : 0.0);
   }
 
   const Model& model_;

@@ -29,6 +29,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   CheckPatterns(options.plan);
   const Split samples(all, options.holdout, false);
   const Split held_out(all, options.holdout, true);
+  if (options.holdout > 0.0 && held_out.size() == 0) throw BadUsage("--holdout holds no sample out: give more samples or a larger share");
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
   KeptOutputs outputs;
   ScanOptions scan = options.scan;

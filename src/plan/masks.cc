@@ -74,6 +74,7 @@ class MaskWalk {
     if (info.graph_output || info.uses.empty() || touched.size() > kMost) return false;
     for (const TensorUse& use : info.uses) {
       const NodeInfo& node = context_.index.node(use.node);
+      if (node.schema == nullptr || node.outputs.empty() || node.outputs[0] < 0) return false;
       if (TraitsOf(*node.proto).values == Values::kPermuted && use.slot == 0) {
         if (!ReachesSoftmaxOnly(node.outputs[0], largest_score)) return false;
         continue;

@@ -111,7 +111,7 @@ void WarnOfBrokenModel(PlanContext* context) {
   }
 }
 
-Plan Finish(const PlanContext& context, const std::vector<bool>& fp32, std::vector<IoPlan> io) {
+Plan Finish(const PlanContext& context, const CutProblem& problem, const std::vector<bool>& fp32, std::vector<IoPlan> io) {
   Plan plan;
   plan.model_sha256 = context.model.sha256();
   plan.io = std::move(io);
@@ -128,7 +128,7 @@ Plan Finish(const PlanContext& context, const std::vector<bool>& fp32, std::vect
     if (!pin.reason.empty()) {
       plan.nodes.push_back({node.name, Precision::kFp32, pin.reason, pin.evidence});
     } else if (fp32[id]) {
-      plan.nodes.push_back({node.name, Precision::kFp32, "cheaper-than-casts", "all around it is FP32"});
+      plan.nodes.push_back({node.name, Precision::kFp32, "cheaper-than-casts", fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves", problem.fp32_cost[id])});
     } else {
       plan.nodes.push_back({node.name, Precision::kFp16, "safe", SafeEvidence(context, node)});
     }
@@ -176,8 +176,8 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   WarnOfBrokenModel(&context);
   WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
-  const std::vector<bool> fp32 = CheapestAssignment(MakeCutProblem(context, io));
-  return Finish(context, fp32, std::move(io));
+  const CutProblem problem = MakeCutProblem(context, io);
+  return Finish(context, problem, CheapestAssignment(problem), std::move(io));
 }
 
 Plan PlainFp16Plan(const Model& model) {

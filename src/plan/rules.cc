@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <regex>
+#include <set>
 
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
@@ -52,28 +53,35 @@ void NoHalfType(PlanContext* context, std::string_view name) {
 }
 
 /// Whether everything that a float tensor is computed from is a shape, an integer or a constant; collects the nodes.
-bool FromShapesOnly(const PlanContext& context, int tensor, int depth, std::vector<int>* nodes) {
-  const TensorInfo& info = context.index.tensor(tensor);
-  if (info.kind == TensorKind::kConstant || (info.is_tensor && !IsFloat(info.dtype))) return true;
-  if (info.kind != TensorKind::kActivation || depth == 0) return false;
-  const NodeInfo& node = context.index.node(info.producer);
-  if (!node.bodies.empty()) return false;
-  nodes->push_back(info.producer);
-  return std::all_of(node.inputs.begin(), node.inputs.end(),
-                     [&](int input) { return input < 0 || FromShapesOnly(context, input, depth - 1, nodes); });
+bool FromShapesOnly(const PlanContext& context, int tensor, std::set<int>* nodes) {
+  constexpr size_t kMostNodes = 256;  // Longer computations are no index arithmetic.
+  std::vector<int> open = {tensor};
+  while (!open.empty()) {
+    const TensorInfo& info = context.index.tensor(open.back());
+    open.pop_back();
+    if (info.kind == TensorKind::kConstant || (info.is_tensor && info.dtype != DType::kUndefined && !IsFloat(info.dtype))) continue;
+    if (info.kind != TensorKind::kActivation || nodes->size() >= kMostNodes) return false;
+    const NodeInfo& node = context.index.node(info.producer);
+    if (!node.bodies.empty()) return false;
+    if (!nodes->insert(info.producer).second) continue;
+    for (const int input : node.inputs) {
+      if (input >= 0) open.push_back(input);
+    }
+  }
+  return true;
 }
 
 /// Sizes and positions computed in float must stay whole numbers: FP16 holds those only up to 2048.
 void IndexArithmetic(PlanContext* context, std::string_view name) {
-  constexpr int kLongestChain = 32;
   for (size_t id = 0; id < context->index.nodes().size(); ++id) {
     const NodeInfo& node = context->index.nodes()[id];
-    if (node.proto->op_type() != "Cast" || node.inputs.empty() || node.inputs[0] < 0 || node.outputs[0] < 0) continue;
+    const bool cast = node.proto->op_type() == "Cast" && node.schema != nullptr && !node.inputs.empty() && !node.outputs.empty();
+    if (!cast || node.inputs[0] < 0 || node.outputs[0] < 0) continue;
     const TensorInfo& from = context->index.tensor(node.inputs[0]);
     if (!IsFloat(from.dtype) || IsFloat(context->index.tensor(node.outputs[0]).dtype)) continue;
-    std::vector<int> nodes;
-    if (!FromShapesOnly(*context, node.inputs[0], kLongestChain, &nodes)) continue;
-    nodes.push_back(static_cast<int>(id));
+    std::set<int> nodes;
+    if (!FromShapesOnly(*context, node.inputs[0], &nodes)) continue;
+    nodes.insert(static_cast<int>(id));
     for (const int member : nodes) {
       context->PinNode(member, name, fmt::format("{} turns into the integers of {}", from.name,
                                                  context->index.tensor(node.outputs[0]).name));
@@ -97,6 +105,23 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
       }
     }
   }
+}
+
+/// What no sample has shown can't be called safe: a branch never taken, a tensor that a recording lacks.
+void NotObserved(PlanContext* context, std::string_view name) {
+  size_t missing = 0;
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const TensorInfo& tensor = context->index.tensors()[id];
+    const int number = static_cast<int>(id);
+    if (context->ports.of(number).writer == kNoFloat) continue;
+    const bool empty = std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end();
+    const TensorStats* stats = context->Stats(number);
+    const bool seen = stats != nullptr && (stats->constant || stats->count + stats->nan_count + stats->inf_count > 0);
+    if (seen || empty) continue;
+    ++missing;
+    context->PinTensor(number, name, fmt::format("no sample showed a value of {}", tensor.name));
+  }
+  if (missing > 0) context->warnings.push_back(fmt::format("{} tensors were never seen with a value; what touches them stays FP32", missing));
 }
 
 void PartialSums(PlanContext* context, std::string_view name) {
@@ -165,6 +190,7 @@ constexpr Rule kRules[] = {
     {"no-half-type", &NoHalfType, "The operator has no FP16 form in the model's opset."},
     {"index-arithmetic", &IndexArithmetic, "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
     {"overflow", &TensorOverflows, "A tensor that the node writes or reads passes the threshold, or is infinite."},
+    {"not-observed", &NotObserved, "No sample showed what a tensor of the node does."},
     {"partial-sums", &PartialSums, "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
     {"weight-out-of-range", &WeightOutOfRange, "A weight passes 65504."},
     {"folded-weight-out-of-range", &FoldedWeightOutOfRange, "Folded together as engine builders do, the weights pass 65504."},

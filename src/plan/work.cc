@@ -37,7 +37,7 @@ double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const Nod
   return outputs * per_result;
 }
 
-double Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan) {
+std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan) {
   const GraphIndex index(model);
   std::unordered_map<std::string, bool> fp16;
   for (const NodePlan& node : plan.nodes) fp16[node.name] = node.precision == Precision::kFp16;
@@ -47,7 +47,8 @@ double Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan)
     total += work;
     if (const auto found = fp16.find(node.name); found != fp16.end() && found->second) half += work;
   }
-  return total == 0.0 ? 1.0 : half / total;
+  if (total == 0.0) return std::nullopt;
+  return half / total;
 }
 
 }  // namespace halfsafe

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <optional>
+
 #include "halfsafe/plan.h"
 #include "halfsafe/ranges.h"
 #include "model/graph_index.h"
@@ -12,7 +14,7 @@ double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int 
 /// Multiply-adds that one sample costs at a Conv, ConvTranspose, Gemm, MatMul or Einsum; 0 for other operators.
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node);
 
-/// The share of all multiply-adds that the plan puts in FP16; 1 when the model has none.
-double Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan);
+/// The share of all multiply-adds that the plan puts in FP16; nothing when the model has none.
+std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan);
 
 }  // namespace halfsafe

@@ -40,7 +40,7 @@ struct Report {
   std::vector<Fp32Node> fp32_nodes;
   std::vector<ConstantPlan> constants;
   std::vector<TensorPlan> rescaled;        ///< Tensors and constants stored times a power of two.
-  double fp16_multiply_adds = 0.0;         ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
+  std::optional<double> fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
   std::string fixed_path;
   uint64_t fixed_bytes = 0;
   uint64_t casts = 0;

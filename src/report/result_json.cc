@@ -47,7 +47,7 @@ std::string ToJson(const Report& report) {
                {"verdict", report.verdict}, {"model", report.model_path}, {"model_bytes", report.model_bytes},
                {"fixed", report.fixed_path}, {"fixed_bytes", report.fixed_bytes}, {"samples", report.samples},
                {"threshold", report.threshold}, {"tensors", report.tensors}, {"nodes", report.nodes}, {"casts", report.casts},
-               {"fp16_multiply_adds", report.fp16_multiply_adds}, {"seconds", report.seconds}};
+               {"fp16_multiply_adds", report.fp16_multiply_adds ? Json(*report.fp16_multiply_adds) : Json()}, {"seconds", report.seconds}};
   json["tolerance"] = {{"rel_l2", report.tolerance.rel_l2}, {"max_flips", report.tolerance.max_flips},
                        {"rtol", report.tolerance.rtol ? Json(*report.tolerance.rtol) : Json()},
                        {"atol", report.tolerance.atol ? Json(*report.tolerance.atol) : Json()}};

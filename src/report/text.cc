@@ -85,7 +85,7 @@ std::string OverflowTable(const Report& report, int width) {
 std::string PlanTable(const Report& report, int width) {
   if (report.nodes == 0) return "";
   std::string text = fmt::format("Plan: {} of {} nodes stay FP32", report.fp32_nodes.size(), report.nodes);
-  text += fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * report.fp16_multiply_adds);
+  text += report.fp16_multiply_adds ? fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * *report.fp16_multiply_adds) : "\n";
   std::map<std::string, size_t> reasons;
   for (const Fp32Node& node : report.fp32_nodes) ++reasons[node.reason];
   std::vector<std::vector<std::string>> rows = {{"node", "operator", "why", "evidence"}};
@@ -144,7 +144,7 @@ std::string VerdictLine(const Report& report, bool color) {
   if (report.verdict.empty()) return "";
   const bool right = report.verdict != "not-right";
   std::string text = report.verdict == "right" ? "RIGHT: the fixed model agrees with FP32 on every sample"
-                     : right                   ? "RIGHT, but all FP32: no node could be FP16 within the tolerance"
+                     : right                   ? "RIGHT, but all FP32: the plan's reasons say why"
                                                : "NOT RIGHT: the model is outside the tolerance";
   if (color) text = (right ? "\x1b[32m" : "\x1b[31m") + text + "\x1b[0m";
   return text + fmt::format("  ({:.1f} s)\n", report.seconds);

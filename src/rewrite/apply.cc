@@ -93,7 +93,16 @@ Model Apply(const Model& model, const Plan& plan) {
   }
   Rewriter rewriter(model, plan);
   for (const Pass& pass : Passes()) pass.run(&rewriter);
-  return Model(model, std::move(rewriter.proto));
+  // Types that only the runtime knows, under the names and in the types that they have now.
+  std::map<std::string, DType> known;
+  for (const auto& [name, dtype] : model.known_types()) {
+    const int tensor = rewriter.index.FindTensor(name);
+    if (tensor < 0) continue;
+    for (const auto& [type, local] : rewriter.names[static_cast<size_t>(tensor)]) known[local] = type;
+  }
+  Model result(model, std::move(rewriter.proto));
+  result.SetKnownTypes(std::move(known));
+  return result;
 }
 
 uint64_t CountCasts(const Model& model) {

@@ -1,3 +1,6 @@
+#include <algorithm>
+#include <cmath>
+
 #include "halfsafe/half.h"
 #include "model/walk.h"
 #include "rewrite/rewriter.h"
@@ -16,6 +19,7 @@ void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& mode
     attribute->set_name("value");
     attribute->set_type(onnx::AttributeProto::TENSOR);
   }
+  if (std::isfinite(value) && dtype == DType::kFloat16) value = std::clamp(value, -kHalfMax, kHalfMax);
   onnx::TensorProto tensor;
   tensor.add_dims(1);
   tensor.set_data_type(static_cast<int>(dtype));

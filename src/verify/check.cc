@@ -150,6 +150,8 @@ CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSour
   const RangeTable* ranges = options.ranges != nullptr ? options.ranges : scanned ? &*scanned : nullptr;
   const auto finite_before = [&](const std::string& name, bool nan) {
     const TensorStats* stats = ranges == nullptr ? nullptr : ranges->Find(name);
+    // Apply names a second type of a tensor by a suffix.
+    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(name.substr(0, name.rfind('.')));
     return stats == nullptr || (nan ? stats->nan_count == 0 : stats->inf_count == 0);
   };
   candidate.Finish(finite_before);

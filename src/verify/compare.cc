@@ -29,7 +29,7 @@ double ValueAt(const OutputView& view, size_t i) {
 struct Sums {
   double difference2 = 0.0, reference2 = 0.0, output2 = 0.0, dot = 0.0, difference = 0.0;
   double max_abs = 0.0, max_reference = 0.0, needed_atol = 0.0;
-  uint64_t compared = 0, new_nonfinite = 0;
+  uint64_t compared = 0, new_nonfinite = 0, changed_nonfinite = 0;
 };
 
 Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
@@ -37,7 +37,11 @@ Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
   for (size_t i = 0; i < reference.count; ++i) {
     const double expected = ValueAt(reference, i);
     const double got = ValueAt(output, i);
-    if (!std::isfinite(expected)) continue;
+    if (!std::isfinite(expected)) {
+      const bool same = std::isnan(expected) ? std::isnan(got) : expected == got;
+      sums.changed_nonfinite += same ? 0 : 1;
+      continue;
+    }
     if (!std::isfinite(got)) {
       ++sums.new_nonfinite;
       continue;
@@ -67,6 +71,10 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
     error->rel_l2_sample = sample;
   }
   error->new_nonfinite += sums.new_nonfinite;
+  if (sums.changed_nonfinite > 0) {
+    error->right = false;
+    error->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}", sums.changed_nonfinite, sample);
+  }
   error->max_abs = std::max(error->max_abs, sums.max_abs);
   if (sums.max_reference > 0.0) error->max_rel = std::max(error->max_rel, sums.max_abs / sums.max_reference);
   if (sums.compared > 0) error->mean_abs = std::max(error->mean_abs, sums.difference / static_cast<double>(sums.compared));
@@ -85,8 +93,9 @@ void CompareOutput(const OutputView& reference, const OutputView& output, const 
                    OutputError* error) {
   error->count += reference.count;
   error->dtype = reference.dtype;
-  if (reference.shape != output.shape || IsFloat(reference.dtype) != IsFloat(output.dtype)) {
+  if (reference.shape != output.shape || (reference.dtype != output.dtype && !(IsFloat(reference.dtype) && IsFloat(output.dtype)))) {
     error->right = false;
+    error->rel_l2_sample = sample;
     error->problem = fmt::format("{} {} in sample {}, {} {} in FP32", DTypeName(output.dtype), ShapeText(output.shape), sample,
                                  DTypeName(reference.dtype), ShapeText(reference.shape));
     return;
@@ -100,6 +109,7 @@ void CompareOutput(const OutputView& reference, const OutputView& output, const 
   }
   error->flips += flips;
   const double share = reference.count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(reference.count);
+  if (share > error->flip_share || error->rel_l2_sample.empty()) error->rel_l2_sample = sample;
   error->flip_share = std::max(error->flip_share, share);
   if (share > tolerance.max_flips) error->right = false;
 }

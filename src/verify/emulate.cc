@@ -120,7 +120,10 @@ bool UseOriginalWeight(const Model& original, const GraphIndex& index, const Ten
     if (given.name != weight.local) continue;
     // Values that the plan clamps stay clamped: only rounding is switched.
     const auto* rounded = reinterpret_cast<const float*>(given.bytes.data());
-    for (size_t i = 0; i < values->size(); ++i) (*values)[i] = RoundToHalf((*values)[i]) == rounded[i] || weight.dtype != DType::kFloat16 ? (*values)[i] : rounded[i];
+    const auto round = weight.dtype == DType::kFloat16 ? RoundToHalf : RoundToBfloat16;
+    for (size_t i = 0; i < values->size(); ++i) {
+      if (round((*values)[i]) != rounded[i]) (*values)[i] = rounded[i];
+    }
     given.bytes = std::as_bytes(std::span(*values));
     given.owner = values;
     return true;
@@ -196,8 +199,6 @@ Sample EmulatedInputs(const Sample& sample, const std::vector<InputSpec>& inputs
     if (spec == inputs.end()) throw BadInput(fmt::format("the fixed model has no input {}", given.name));
     const bool sixteen_bit = IsSixteenBit(static_cast<int>(given.array.dtype)) || IsSixteenBit(static_cast<int>(spec->dtype));
     if (sixteen_bit && IsFloat(given.array.dtype)) {
-      onnx::TensorProto tensor;
-      tensor.set_data_type(static_cast<int>(given.array.dtype));
       std::vector<float> values(given.array.bytes.size() / DTypeSize(given.array.dtype));
       for (size_t i = 0; i < values.size(); ++i) {
         const std::byte* at = given.array.bytes.data() + i * DTypeSize(given.array.dtype);

@@ -39,6 +39,7 @@ class Probe {
 
  private:
   void ChooseSample(const SampleSource& samples, const CheckResult& check);
+  void UseSample(const SampleSource& samples, uint64_t index);
   void MeasureWork();
   double Measure();
 
