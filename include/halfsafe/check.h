@@ -16,46 +16,49 @@ namespace halfsafe {
 
 /// What counts as right.
 struct Tolerance {
-  double rel_l2 = 1e-2;            ///< |y - ref|_2 <= rel_l2 * |ref|_2, for every float output and sample.
-  std::optional<double> rtol;      ///< With atol, element-wise: |y - ref| <= atol + rtol * |ref|. Off when both are unset.
+  double rel_l2 = 1e-2;  ///< |y - ref|_2 <= rel_l2 * |ref|_2, for every float output and sample.
+  std::optional<double>
+      rtol;  ///< With atol, element-wise: |y - ref| <= atol + rtol * |ref|. Off when both are unset.
   std::optional<double> atol;
-  double max_flips = 0.0;          ///< Share of elements of integer and bool outputs that may differ.
+  double max_flips = 0.0;  ///< Share of elements of integer and bool outputs that may differ.
 };
 
 struct CheckOptions {
   Tolerance tolerance;
   int threads = 0;
   std::vector<std::filesystem::path> custom_op_libraries;
-  bool plain = true;          ///< Also run the plain FP16 model, for comparison.
-  std::string save_outputs;   ///< Folder for the outputs of all models, in Polygraphy's output JSON; empty: nowhere.
-  const KeptOutputs* kept_outputs = nullptr;  ///< Of the original on the same samples, where known: saves running it.
+  bool plain = true;  ///< Also run the plain FP16 model, for comparison.
+  std::string
+      save_outputs;  ///< Folder for the outputs of all models, in Polygraphy's output JSON; empty: nowhere.
+  const KeptOutputs* kept_outputs =
+      nullptr;  ///< Of the original on the same samples, where known: saves running it.
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
 };
 
-/// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not finite in
-/// FP32 are left out of them, and must be the same here.
+/// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
+/// finite in FP32 are left out of them, and must be the same here.
 struct OutputError {
   std::string name;
   DType dtype = DType::kFloat;
-  uint64_t count = 0;              ///< Elements over all samples.
-  double rel_l2 = 0.0;             ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
-  std::string rel_l2_sample;       ///< Where it was worst; for integers, where most elements differ.
-  double max_abs = 0.0;            ///< Largest |y - ref|.
-  double max_rel = 0.0;            ///< Largest |y - ref| / max |ref| of the sample.
-  double mean_abs = 0.0;           ///< Largest over samples of the mean |y - ref|.
-  double cosine = 1.0;             ///< Smallest cosine of y and ref.
-  double needed_atol = 0.0;        ///< The atol that would have passed with the given rtol.
-  uint64_t new_nonfinite = 0;      ///< Not finite here, finite in FP32.
-  uint64_t flips = 0;              ///< Differing elements of integer and bool outputs.
-  double flip_share = 0.0;         ///< Largest share of differing elements in one sample.
-  std::string problem;             ///< A shape, a type or an infinity that differs; empty otherwise.
-  bool right = true;               ///< Within the tolerance on every sample.
+  uint64_t count = 0;          ///< Elements over all samples.
+  double rel_l2 = 0.0;         ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
+  std::string rel_l2_sample;   ///< Where it was worst; for integers, where most elements differ.
+  double max_abs = 0.0;        ///< Largest |y - ref|.
+  double max_rel = 0.0;        ///< Largest |y - ref| / max |ref| of the sample.
+  double mean_abs = 0.0;       ///< Largest over samples of the mean |y - ref|.
+  double cosine = 1.0;         ///< Smallest cosine of y and ref.
+  double needed_atol = 0.0;    ///< The atol that would have passed with the given rtol.
+  uint64_t new_nonfinite = 0;  ///< Not finite here, finite in FP32.
+  uint64_t flips = 0;          ///< Differing elements of integer and bool outputs.
+  double flip_share = 0.0;     ///< Largest share of differing elements in one sample.
+  std::string problem;         ///< A shape, a type or an infinity that differs; empty otherwise.
+  bool right = true;           ///< Within the tolerance on every sample.
 };
 
 /// Where a model stops being finite.
 struct FirstNonFinite {
   std::string tensor;
-  std::string node;     ///< The node that made it, and its operator.
+  std::string node;  ///< The node that made it, and its operator.
   std::string op_type;
   std::string sample;
 };
@@ -65,7 +68,7 @@ struct ModelErrors {
   std::optional<FirstNonFinite> first_inf;  ///< First in graph order of those that FP32 doesn't have.
   std::optional<FirstNonFinite> first_nan;
   std::vector<std::string> nonfinite_outputs;
-  std::string failure;              ///< Why the model could not be run at all; empty when it could.
+  std::string failure;  ///< Why the model could not be run at all; empty when it could.
   bool right = true;
   double WorstRelL2() const;
 };
@@ -76,21 +79,21 @@ struct CheckResult {
   ModelErrors fixed;
 };
 
-/// Runs the original in FP32, and plain FP16 and `fixed` emulated: FP32 arithmetic, every tensor rounded to the type
-/// that the model stores it in. That is what a GPU does with FP16 storage and FP32 accumulation. Throws Error(kBadInput)
-/// when the two models' inputs or outputs don't match, or a sample doesn't fit.
-CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples, const CheckOptions& options,
-                  Progress* progress);
+/// Runs the original in FP32, and plain FP16 and `fixed` emulated: FP32 arithmetic, every tensor rounded to
+/// the type that the model stores it in. That is what a GPU does with FP16 storage and FP32 accumulation.
+/// Throws Error(kBadInput) when the two models' inputs or outputs don't match, or a sample doesn't fit.
+CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,
+                  const CheckOptions& options, Progress* progress);
 
 /// What one widening step did.
 struct Widening {
-  std::vector<std::string> nodes;   ///< Nodes that went to FP32, most harmful first.
-  double predicted_rel_l2 = 0.0;    ///< Error that should remain.
-  bool possible = true;             ///< False when nothing in FP16 was left to widen.
+  std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.
+  double predicted_rel_l2 = 0.0;   ///< Error that should remain.
+  bool possible = true;            ///< False when nothing in FP16 was left to widen.
 };
 
-/// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the worst sample of
-/// `check`, that the rest should meet the tolerance.
+/// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the
+/// worst sample of `check`, that the rest should meet the tolerance.
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress);
 

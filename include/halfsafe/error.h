@@ -16,7 +16,8 @@ enum class ExitCode : int {
   kInterrupted = 130,  ///< Stopped by SIGINT, as shells report it (128 + 2).
 };
 
-/// The one exception type of the library. Its message says what, where, expected and got, so that a user can act on it.
+/// The one exception type of the library. Its message says what, where, expected and got, so that a user can
+/// act on it.
 class Error : public std::runtime_error {
  public:
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}

@@ -7,17 +7,18 @@
 namespace halfsafe {
 
 /// Facts of IEEE 754 binary16, which ONNX calls FLOAT16.
-inline constexpr float kHalfMax = 65504.0f;            ///< Largest finite value, (2 - 2^-10) * 2^15.
-inline constexpr float kHalfOverflow = 65520.0f;       ///< From here on, rounding to nearest gives infinity.
-inline constexpr float kHalfMinNormal = 0x1p-14f;      ///< Smallest normal value.
-inline constexpr float kHalfMinSubnormal = 0x1p-24f;   ///< Smallest value above zero; half of it rounds to zero.
-/// Below this, rounding gives a subnormal or zero: the midpoint of the largest subnormal and the smallest normal,
-/// itself rounded to the normal by ties-to-even.
+inline constexpr float kHalfMax = 65504.0f;        ///< Largest finite value, (2 - 2^-10) * 2^15.
+inline constexpr float kHalfOverflow = 65520.0f;   ///< From here on, rounding to nearest gives infinity.
+inline constexpr float kHalfMinNormal = 0x1p-14f;  ///< Smallest normal value.
+inline constexpr float kHalfMinSubnormal =
+    0x1p-24f;  ///< Smallest value above zero; half of it rounds to zero.
+/// Below this, rounding gives a subnormal or zero: the midpoint of the largest subnormal and the smallest
+/// normal, itself rounded to the normal by ties-to-even.
 inline constexpr float kHalfRoundsToNormal = 0x1p-14f - 0x1p-25f;
 
 /// Rounds to the nearest binary16 value, ties to even; values past 65504 become infinity, NaN stays NaN.
-/// The plain twin of the vector code, straight from the definition: a half has an exponent of at least -14 and
-/// 10 bits behind it, so its grid spacing at x is 2^(max(exponent(x), -14) - 10).
+/// The plain twin of the vector code, straight from the definition: a half has an exponent of at least -14
+/// and 10 bits behind it, so its grid spacing at x is 2^(max(exponent(x), -14) - 10).
 inline float RoundToHalf(float x) {
   if (!std::isfinite(x) || x == 0.0f) return x;
   int exponent = 0;
@@ -42,7 +43,8 @@ inline uint16_t HalfBits(float x) {
   if (std::isnan(x)) return static_cast<uint16_t>(sign | 0x7E00u);
   const float magnitude = std::fabs(RoundToHalf(x));
   if (std::isinf(magnitude)) return static_cast<uint16_t>(sign | 0x7C00u);
-  if (magnitude < kHalfMinNormal) return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::ldexp(magnitude, 24)));
+  if (magnitude < kHalfMinNormal)
+    return static_cast<uint16_t>(sign | static_cast<uint16_t>(std::ldexp(magnitude, 24)));
   const uint32_t rounded = std::bit_cast<uint32_t>(magnitude);
   return static_cast<uint16_t>(sign | ((((rounded >> 23) - 112u) << 10) | ((rounded >> 13) & 0x3FFu)));
 }

@@ -28,14 +28,15 @@ struct FixResult {
   Plan plan;
   Model fixed;
   CheckResult check;
-  std::optional<CheckResult> holdout;   ///< The check on the samples kept out of calibration.
-  std::vector<Widening> widenings;      ///< Steps after the first check, in order.
+  std::optional<CheckResult> holdout;  ///< The check on the samples kept out of calibration.
+  std::vector<Widening> widenings;     ///< Steps after the first check, in order.
   bool right = false;
-  bool only_fp32 = false;               ///< Nothing is left in FP16.
+  bool only_fp32 = false;  ///< Nothing is left in FP16.
 };
 
-/// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and check again.
-/// Each stage is also a function of its own, and gives the same result. Throws what the stages throw.
+/// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and
+/// check again. Each stage is also a function of its own, and gives the same result. Throws what the stages
+/// throw.
 FixResult Fix(const Model& model, const SampleSource& samples, const FixOptions& options, Progress* progress);
 
 }  // namespace halfsafe

@@ -17,12 +17,12 @@ class TensorProto;
 
 namespace halfsafe {
 
-/// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined when a
-/// model is loaded, so that every tensor of theirs can be seen and retyped.
+/// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined
+/// when a model is loaded, so that every tensor of theirs can be seen and retyped.
 class Model {
  public:
-  /// Throws Error(kBadInput) when the file is not an ONNX model, is truncated, or refers to external data that is
-  /// missing, too short or outside the model's folder.
+  /// Throws Error(kBadInput) when the file is not an ONNX model, is truncated, or refers to external data
+  /// that is missing, too short or outside the model's folder.
   static Model Load(const std::filesystem::path& path);
   /// A model made from `base`: external data of `base` stays readable through it.
   Model(const Model& base, onnx::ModelProto proto);
@@ -38,8 +38,8 @@ class Model {
   /// Size of the model as a file would hold it, external data included.
   uint64_t bytes() const;
 
-  /// Raw little-endian bytes of `tensor` where it holds them as such (raw_data, or external data through the map);
-  /// empty where it uses typed fields.
+  /// Raw little-endian bytes of `tensor` where it holds them as such (raw_data, or external data through the
+  /// map); empty where it uses typed fields.
   std::span<const std::byte> RawBytes(const onnx::TensorProto& tensor) const;
 
   /// Writes the model. Above `external_threshold` bytes in all, weights go to `path` + ".data" beside it.
@@ -59,13 +59,13 @@ class Model {
   std::unique_ptr<Impl> impl_;
 };
 
-/// Asks ONNX Runtime for the types that ONNX's inference leaves open, as behind operators that only the runtime or a
-/// custom operator library knows. Does nothing where all types of the main graph are known. Throws Error(kBadInput)
-/// when ONNX Runtime can't load the model.
+/// Asks ONNX Runtime for the types that ONNX's inference leaves open, as behind operators that only the
+/// runtime or a custom operator library knows. Does nothing where all types of the main graph are known.
+/// Throws Error(kBadInput) when ONNX Runtime can't load the model.
 void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custom_op_libraries);
 
-/// Decodes a tensor constant, whatever field it uses, to a dense array. Throws Error(kBadInput) when dims and data
-/// don't agree or the type is a string.
+/// Decodes a tensor constant, whatever field it uses, to a dense array. Throws Error(kBadInput) when dims and
+/// data don't agree or the type is a string.
 Array ReadTensor(const Model& model, const onnx::TensorProto& tensor);
 
 /// Values of a float tensor constant (FP16, BF16, FP32 or FP64), rounded to FP32.

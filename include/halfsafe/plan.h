@@ -44,10 +44,12 @@ struct IoPlan {
   Precision precision = Precision::kFp16;
 };
 
-/// What to do about a model. Nodes that the plan doesn't name stay as they are, so an empty plan changes nothing.
+/// What to do about a model. Nodes that the plan doesn't name stay as they are, so an empty plan changes
+/// nothing.
 struct Plan {
   std::string model_sha256;
-  std::vector<NodePlan> nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
+  std::vector<NodePlan>
+      nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
   std::vector<TensorPlan> tensors;
   std::vector<ConstantPlan> constants;
   std::vector<IoPlan> io;
@@ -58,8 +60,8 @@ struct Plan {
 };
 
 struct PlanOptions {
-  double threshold = 10000.0;  ///< Tensors with abs_max past this are not stored in FP16.
-  bool io_fp16 = false;        ///< Floating-point inputs and outputs become FP16 where their range allows.
+  double threshold = 10000.0;    ///< Tensors with abs_max past this are not stored in FP16.
+  bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.
   std::vector<std::string> keep_ops;    ///< Operator types that stay FP32.
@@ -68,16 +70,17 @@ struct PlanOptions {
 /// Throws Error(kUsage) when a regular expression in the options isn't one: worth knowing before a long scan.
 void CheckPatterns(const PlanOptions& options);
 
-/// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and beyond what
-/// must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws Error(kBadInput) when `ranges` are
-/// of another model, Error(kUsage) for a bad regular expression.
+/// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and
+/// beyond what must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws
+/// Error(kBadInput) when `ranges` are of another model, Error(kUsage) for a bad regular expression.
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
 
-/// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become +-65504, as
-/// everywhere when Apply converts them.
+/// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become
+/// +-65504, as everywhere when Apply converts them.
 Plan PlainFp16Plan(const Model& model);
 
-/// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an unknown node.
+/// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an
+/// unknown node.
 std::string Explain(const Model& model, const RangeTable& ranges, const Plan& plan, const std::string& node);
 
 /// Names of the tensors that overflow: past the threshold, or with infinite values or NaN; in graph order.

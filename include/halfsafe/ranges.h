@@ -15,27 +15,29 @@
 
 namespace halfsafe {
 
-/// What one tensor did over every sample seen so far. All numbers are exact, and merging is associative and commutative:
-/// the order of samples cannot matter.
+/// What one tensor did over every sample seen so far. All numbers are exact, and merging is associative and
+/// commutative: the order of samples cannot matter.
 struct TensorStats {
-  std::string name;                 ///< Unique in the model; inside bodies a path ("If_3/then_branch/x").
+  std::string name;  ///< Unique in the model; inside bodies a path ("If_3/then_branch/x").
   DType dtype = DType::kFloat;
-  bool constant = false;            ///< A weight: read from the model, not observed.
-  uint64_t count = 0;               ///< Finite values.
-  double min = 0.0;                 ///< Smallest finite value; meaningful when count > 0, as are the next two.
-  double max = 0.0;                 ///< Largest finite value.
-  double abs_max = 0.0;             ///< Largest |x| among finite values.
-  std::string abs_max_sample;       ///< The sample that showed abs_max; on a tie the first by name. Empty for weights.
-  uint64_t nan_count = 0;           ///< Not 0: the model itself is broken here.
+  bool constant = false;  ///< A weight: read from the model, not observed.
+  uint64_t count = 0;     ///< Finite values.
+  double min = 0.0;       ///< Smallest finite value; meaningful when count > 0, as are the next two.
+  double max = 0.0;       ///< Largest finite value.
+  double abs_max = 0.0;   ///< Largest |x| among finite values.
+  std::string
+      abs_max_sample;      ///< The sample that showed abs_max; on a tie the first by name. Empty for weights.
+  uint64_t nan_count = 0;  ///< Not 0: the model itself is broken here.
   uint64_t inf_count = 0;
-  uint64_t overflow_count = 0;      ///< Finite values past 65504.
-  uint64_t subnormal_count = 0;     ///< Non-zero values that FP16 makes subnormal or zero.
+  uint64_t overflow_count = 0;        ///< Finite values past 65504.
+  uint64_t subnormal_count = 0;       ///< Non-zero values that FP16 makes subnormal or zero.
   std::map<int, uint64_t> exponents;  ///< Finite non-zero values with 2^key <= |x| < 2^(key+1).
   /// Largest sum of |x| over the whole tensor in one sample.
   double abs_sum = 0.0;
   /// For results of sums (dot products, means, pools, normalizations): no partial sum on the way passed this.
   std::optional<double> sum_bound;
-  /// For inputs of Softmax that a mask may reach: the smallest of the rows' maxima. A fully masked row makes it huge.
+  /// For inputs of Softmax that a mask may reach: the smallest of the rows' maxima. A fully masked row makes
+  /// it huge.
   std::optional<double> row_max_min;
 
   /// Elements that the tensor has in every sample; 0 where that varies or isn't known. Not part of the file.
@@ -59,29 +61,33 @@ struct RangeTable {
   mutable std::unordered_map<std::string, size_t> by_name_;
 };
 
-/// Outputs of the original model per sample, kept while they fit: a check right after a scan needn't run it again.
+/// Outputs of the original model per sample, kept while they fit: a check right after a scan needn't run it
+/// again.
 struct KeptOutputs {
-  uint64_t budget = uint64_t{64} << 20;         ///< Bytes. Past it everything is dropped, and memory stays bounded.
+  uint64_t budget = uint64_t{64} << 20;  ///< Bytes. Past it everything is dropped, and memory stays bounded.
   uint64_t bytes = 0;
   std::vector<std::vector<NamedArray>> samples;  ///< In the order of the samples.
   bool complete = false;
 };
 
 struct ScanOptions {
-  int threads = 0;           ///< 0: one per core.
-  bool optimize = true;      ///< ONNX Runtime's graph optimizations; off gives bit-for-bit what Polygraphy sees with them off.
+  int threads = 0;       ///< 0: one per core.
+  bool optimize = true;  ///< ONNX Runtime's graph optimizations; off gives bit-for-bit what Polygraphy sees
+                         ///< with them off.
   std::vector<std::filesystem::path> custom_op_libraries;
   std::string save_outputs;  ///< Where to write tensors in Polygraphy's output JSON; empty: nowhere.
   KeptOutputs* keep_outputs = nullptr;  ///< Filled with the model's outputs, if they fit.
-  std::string save_tensors = ".*";  ///< Which tensors to write: a regular expression on full names.
+  std::string save_tensors = ".*";      ///< Which tensors to write: a regular expression on full names.
 };
 
-/// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with samples, but for
-/// the outputs that `keep_outputs` asks for, up to its budget.
-/// Throws Error(kBadInput) for samples that don't fit the model, and when ONNX Runtime can't run it.
-RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options, Progress* progress);
+/// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with
+/// samples, but for the outputs that `keep_outputs` asks for, up to its budget. Throws Error(kBadInput) for
+/// samples that don't fit the model, and when ONNX Runtime can't run it.
+RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options,
+                Progress* progress);
 
-/// The same from tensors that Polygraphy recorded, without running anything. Tensors that the files lack stay out.
+/// The same from tensors that Polygraphy recorded, without running anything. Tensors that the files lack stay
+/// out.
 RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progress* progress);
 
 /// The weights alone: what `Scan` says of them, without inference.

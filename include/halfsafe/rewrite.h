@@ -5,16 +5,17 @@
 
 namespace halfsafe {
 
-/// Writes the plan into the model: a strongly typed mixed-precision model whose weights are converted once per type
-/// that reads them, with Casts only where precisions meet, one per tensor and type. Names of nodes and tensors stay.
-/// Throws Error(kBadInput) when the plan is of another model or names what the model doesn't have.
+/// Writes the plan into the model: a strongly typed mixed-precision model whose weights are converted once
+/// per type that reads them, with Casts only where precisions meet, one per tensor and type. Names of nodes
+/// and tensors stay. Throws Error(kBadInput) when the plan is of another model or names what the model
+/// doesn't have.
 Model Apply(const Model& model, const Plan& plan);
 
 /// How many Cast nodes a model has, bodies included.
 uint64_t CountCasts(const Model& model);
 
-/// The model with every tensor whose name matches the regular expression `pattern` as an output too; inputs, constants
-/// and tensors inside bodies are left out. Throws Error(kUsage) when nothing matches.
+/// The model with every tensor whose name matches the regular expression `pattern` as an output too; inputs,
+/// constants and tensors inside bodies are left out. Throws Error(kUsage) when nothing matches.
 Model MarkOutputs(const Model& model, const std::string& pattern);
 
 }  // namespace halfsafe

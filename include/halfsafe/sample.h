@@ -14,8 +14,22 @@ namespace halfsafe {
 
 /// Element types by their number in onnx::TensorProto::DataType.
 enum class DType : int {
-  kUndefined = 0, kFloat = 1, kUint8 = 2, kInt8 = 3, kUint16 = 4, kInt16 = 5, kInt32 = 6, kInt64 = 7, kString = 8,
-  kBool = 9, kFloat16 = 10, kDouble = 11, kUint32 = 12, kUint64 = 13, kComplex64 = 14, kComplex128 = 15,
+  kUndefined = 0,
+  kFloat = 1,
+  kUint8 = 2,
+  kInt8 = 3,
+  kUint16 = 4,
+  kInt16 = 5,
+  kInt32 = 6,
+  kInt64 = 7,
+  kString = 8,
+  kBool = 9,
+  kFloat16 = 10,
+  kDouble = 11,
+  kUint32 = 12,
+  kUint64 = 13,
+  kComplex64 = 14,
+  kComplex128 = 15,
   kBfloat16 = 16,
 };
 
@@ -31,8 +45,8 @@ bool IsFloat(DType dtype);
 /// A dense array in C order, little endian.
 struct Array {
   DType dtype = DType::kFloat;
-  std::vector<int64_t> shape;      ///< Empty for a scalar.
-  std::vector<std::byte> bytes;    ///< Exactly product(shape) * DTypeSize(dtype).
+  std::vector<int64_t> shape;    ///< Empty for a scalar.
+  std::vector<std::byte> bytes;  ///< Exactly product(shape) * DTypeSize(dtype).
 };
 
 struct NamedArray {
@@ -42,8 +56,8 @@ struct NamedArray {
 
 /// One calibration sample: a value for every input of the model.
 struct Sample {
-  std::string name;                 ///< Where it came from: "folder/3.npz", "inputs.json[3]". Unique in one run.
-  std::vector<NamedArray> inputs;   ///< In the order of the source.
+  std::string name;  ///< Where it came from: "folder/3.npz", "inputs.json[3]". Unique in one run.
+  std::vector<NamedArray> inputs;  ///< In the order of the source.
 };
 
 /// What a model expects of one input.
@@ -69,8 +83,9 @@ struct DataOptions {
 };
 
 /// Opens everything under `paths`, in the order given, folders in natural order of names ("2" before "10").
-/// Takes Polygraphy input JSON, .npz, folders of .npy named after inputs, ONNX test data (input_K.pb), and folders of
-/// these. `inputs` names the K-th input for input_K.pb. Throws Error(kBadInput) when nothing is found.
+/// Takes Polygraphy input JSON, .npz, folders of .npy named after inputs, ONNX test data (input_K.pb), and
+/// folders of these. `inputs` names the K-th input for input_K.pb. Throws Error(kBadInput) when nothing is
+/// found.
 std::unique_ptr<SampleSource> OpenSamples(const std::vector<std::filesystem::path>& paths,
                                           const std::vector<InputSpec>& inputs, const DataOptions& options);
 
@@ -80,20 +95,20 @@ std::unique_ptr<SampleSource> RandomSamples(uint64_t count, const std::vector<In
 /// Samples `begin`, `begin + step`, ... of `source`, which must outlive the result.
 std::unique_ptr<SampleSource> EverySample(const SampleSource& source, uint64_t begin, uint64_t step);
 
-/// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed dimensions,
-/// and no NaN in any float input.
+/// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed
+/// dimensions, and no NaN in any float input.
 void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);
 
-/// Writes samples for other tools. A `path` that ends in .json becomes one Polygraphy input file, any other a folder
-/// of .npz, one a sample. Nothing is left behind on failure.
+/// Writes samples for other tools. A `path` that ends in .json becomes one Polygraphy input file, any other a
+/// folder of .npz, one a sample. Nothing is left behind on failure.
 void WriteSamples(const SampleSource& source, const std::filesystem::path& path);
 
-/// Tensors that Polygraphy recorded (`polygraphy run --save-outputs`: one file, or a folder of one file a sample), as
-/// samples whose "inputs" are the recorded tensors.
+/// Tensors that Polygraphy recorded (`polygraphy run --save-outputs`: one file, or a folder of one file a
+/// sample), as samples whose "inputs" are the recorded tensors.
 std::unique_ptr<SampleSource> OpenRecordedOutputs(const std::vector<std::filesystem::path>& paths);
 
-/// Writes tensors in Polygraphy's output JSON, one sample after the other. A path with an extension is one file, one
-/// without is a folder with a file a sample (0000000000.json on).
+/// Writes tensors in Polygraphy's output JSON, one sample after the other. A path with an extension is one
+/// file, one without is a folder with a file a sample (0000000000.json on).
 class RecordedOutputsWriter {
  public:
   RecordedOutputsWriter(const std::filesystem::path& path, std::string runner_name);

@@ -50,7 +50,8 @@ MappedFile::~MappedFile() {
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   struct stat status {};
   if (stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
-    if (S_ISDIR(status.st_mode)) throw BadInput(fmt::format("cannot write {}: it is a folder", path.string()));
+    if (S_ISDIR(status.st_mode))
+      throw BadInput(fmt::format("cannot write {}: it is a folder", path.string()));
     fd_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd_ < 0) throw SystemError("write", path);
     return;
@@ -137,7 +138,7 @@ std::string Base64Encode(std::span<const std::byte> bytes) {
 
 std::string Base64Decode(std::string_view text, std::string_view where) {
   const std::unique_ptr<EVP_ENCODE_CTX, decltype(&EVP_ENCODE_CTX_free)> context(EVP_ENCODE_CTX_new(),
-                                                                               &EVP_ENCODE_CTX_free);
+                                                                                &EVP_ENCODE_CTX_free);
   EVP_DecodeInit(context.get());
   std::string bytes(text.size() / 4 * 3 + 3, '\0');
   size_t at = 0;
@@ -146,7 +147,8 @@ std::string Base64Decode(std::string_view text, std::string_view where) {
   for (size_t begin = 0; begin < text.size(); begin += kPiece) {
     const size_t size = std::min(kPiece, text.size() - begin);
     if (EVP_DecodeUpdate(context.get(), reinterpret_cast<unsigned char*>(bytes.data() + at), &length,
-                         reinterpret_cast<const unsigned char*>(text.data() + begin), static_cast<int>(size)) < 0) {
+                         reinterpret_cast<const unsigned char*>(text.data() + begin),
+                         static_cast<int>(size)) < 0) {
       throw BadInput(fmt::format("{}: not base64", where));
     }
     at += static_cast<size_t>(length);

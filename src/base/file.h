@@ -29,8 +29,9 @@ class MappedFile {
   size_t size_ = 0;
 };
 
-/// Writes a file that appears under its name only when it is whole: bytes go to a private temporary file in the
-/// same folder, `Commit` renames it, and without `Commit` it is removed. A target that is not a regular file
+/// Writes a file that appears under its name only when it is whole: bytes go to a private temporary file in
+/// the same folder, `Commit` renames it, and without `Commit` it is removed. A target that is not a regular
+/// file
 /// (/dev/null, a pipe) is written directly.
 class AtomicFile {
  public:

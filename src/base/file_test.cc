@@ -12,13 +12,15 @@ namespace {
 class FileTest : public testing::Test {
  protected:
   void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = std::filesystem::path(testing::TempDir()) /
+              testing::UnitTest::GetInstance()->current_test_info()->name();
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
   void TearDown() override { std::filesystem::remove_all(folder_); }
   size_t Entries() const {
-    return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator()));
+    return static_cast<size_t>(
+        std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator()));
   }
   std::filesystem::path folder_;
 };
@@ -65,12 +67,19 @@ TEST_F(FileTest, FollowsALinkToTheFileBehindIt) {
 
 TEST(HashTest, Sha256OfTheStandardsExample) {
   // FIPS 180-4's example message.
-  EXPECT_EQ(Sha256Hex(std::as_bytes(std::span("abc", 3))), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  EXPECT_EQ(Sha256Hex(std::as_bytes(std::span("abc", 3))),
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
 }
 
 TEST(Base64Test, ExamplesOfRfc4648) {
-  for (const auto& [plain, coded] : std::initializer_list<std::pair<std::string, std::string>>{
-           {"", ""}, {"f", "Zg=="}, {"fo", "Zm8="}, {"foo", "Zm9v"}, {"foob", "Zm9vYg=="}, {"fooba", "Zm9vYmE="}, {"foobar", "Zm9vYmFy"}}) {
+  for (const auto& [plain, coded] :
+       std::initializer_list<std::pair<std::string, std::string>>{{"", ""},
+                                                                  {"f", "Zg=="},
+                                                                  {"fo", "Zm8="},
+                                                                  {"foo", "Zm9v"},
+                                                                  {"foob", "Zm9vYg=="},
+                                                                  {"fooba", "Zm9vYmE="},
+                                                                  {"foobar", "Zm9vYmFy"}}) {
     EXPECT_EQ(Base64Encode(std::as_bytes(std::span(plain.data(), plain.size()))), coded);
     EXPECT_EQ(Base64Decode(coded, "test"), plain);
   }

@@ -11,8 +11,8 @@
 
 #include <hwy/highway.h>
 
-// These targets convert in hardware: to nearest even, subnormals included, past 65504 to infinity. On the others Highway
-// emulates, and flushes subnormals, so they take the plain twins.
+// These targets convert in hardware: to nearest even, subnormals included, past 65504 to infinity. On the
+// others Highway emulates, and flushes subnormals, so they take the plain twins.
 #undef HALFSAFE_EXACT_HALF
 #define HALFSAFE_EXACT_HALF ((HWY_TARGET & (HWY_AVX2 | HWY_AVX3 | HWY_AVX3_DL | HWY_NEON)) != 0)
 

@@ -5,13 +5,13 @@
 
 namespace halfsafe {
 
-/// Arrays of FP32 values to binary16 bits and back, with the widest vectors of this machine; the same bits as HalfBits and
-/// HalfValue, one by one.
+/// Arrays of FP32 values to binary16 bits and back, with the widest vectors of this machine; the same bits as
+/// HalfBits and HalfValue, one by one.
 void FloatsToHalf(const float* values, size_t count, uint16_t* bits);
 void HalfToFloats(const uint16_t* bits, size_t count, float* values);
 
-/// Rounds every value to binary16 and back (see RoundToHalf); `output` may be `values`. Returns whether all results are
-/// finite.
+/// Rounds every value to binary16 and back (see RoundToHalf); `output` may be `values`. Returns whether all
+/// results are finite.
 bool RoundValuesToHalf(const float* values, size_t count, float* output);
 
 /// Rounds every value to bfloat16 and back; `output` may be `values`. Returns whether all results are finite.

@@ -12,11 +12,14 @@
 namespace halfsafe {
 namespace {
 
-/// Floats that probe every rounding decision: halves, the midpoints between neighbours, and what lies just beside them.
+/// Floats that probe every rounding decision: halves, the midpoints between neighbours, and what lies just
+/// beside them.
 std::vector<float> Probes() {
-  std::vector<float> values = {1e5f, -1e5f, 65519.0f, 65520.0f, 0x1p-25f, std::nextafter(0x1p-25f, 1.0f), NAN, INFINITY, 0x1p-149f};
+  std::vector<float> values = {1e5f, -1e5f,    65519.0f, 65520.0f, 0x1p-25f, std::nextafter(0x1p-25f, 1.0f),
+                               NAN,  INFINITY, 0x1p-149f};
   for (uint32_t bits = 0; bits < 0x7C00; ++bits) {
-    const float low = HalfValue(static_cast<uint16_t>(bits)), high = HalfValue(static_cast<uint16_t>(bits + 1));
+    const float low = HalfValue(static_cast<uint16_t>(bits)),
+                high = HalfValue(static_cast<uint16_t>(bits + 1));
     const float middle = std::isinf(high) ? kHalfOverflow : (low + high) / 2;
     for (const float value : {low, middle, std::nextafter(middle, 0.0f), std::nextafter(middle, 1e9f)}) {
       values.push_back(value);
@@ -40,7 +43,8 @@ TEST(HalfConvertTest, VectorsAgreeWithTheDefinition) {
       EXPECT_TRUE(std::isnan(HalfValue(bits[i])));
       continue;
     }
-    ASSERT_EQ(std::bit_cast<uint32_t>(rounded[i]), std::bit_cast<uint32_t>(RoundToHalf(values[i]))) << values[i];
+    ASSERT_EQ(std::bit_cast<uint32_t>(rounded[i]), std::bit_cast<uint32_t>(RoundToHalf(values[i])))
+        << values[i];
     ASSERT_EQ(bits[i], HalfBits(values[i])) << values[i];
   }
 }

@@ -16,14 +16,16 @@ std::string Shown(const nlohmann::json& value) {
 }  // namespace
 
 const nlohmann::json* JsonReader::Find(const char* key) const {
-  if (!value_.is_object()) throw BadInput(fmt::format("{}: expected an object, found {}", where_, Shown(value_)));
+  if (!value_.is_object())
+    throw BadInput(fmt::format("{}: expected an object, found {}", where_, Shown(value_)));
   const auto found = value_.find(key);
   return found == value_.end() || found->is_null() ? nullptr : &*found;
 }
 
 Error JsonReader::Wrong(const char* key, std::string_view expected) const {
   const nlohmann::json* found = Find(key);
-  return BadInput(fmt::format("{}: \"{}\" is {}, expected {}", where_, key, found == nullptr ? "missing" : Shown(*found), expected));
+  return BadInput(fmt::format("{}: \"{}\" is {}, expected {}", where_, key,
+                              found == nullptr ? "missing" : Shown(*found), expected));
 }
 
 std::string JsonReader::String(const char* key) const {
@@ -75,7 +77,8 @@ void JsonReader::ForEachElement(const char* key, const std::function<void(const 
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
   if (!found->is_array()) throw Wrong(key, "a list");
-  for (size_t i = 0; i < found->size(); ++i) visit(JsonReader((*found)[i], fmt::format("{}: {}[{}]", where_, key, i)));
+  for (size_t i = 0; i < found->size(); ++i)
+    visit(JsonReader((*found)[i], fmt::format("{}: {}[{}]", where_, key, i)));
 }
 
 void JsonReader::ForEachString(const char* key, const std::function<void(const std::string&)>& visit) const {
@@ -88,7 +91,8 @@ void JsonReader::ForEachString(const char* key, const std::function<void(const s
   }
 }
 
-void JsonReader::ForEachMember(const char* key, const std::function<void(const std::string&, uint64_t)>& visit) const {
+void JsonReader::ForEachMember(const char* key,
+                               const std::function<void(const std::string&, uint64_t)>& visit) const {
   const nlohmann::json* found = Find(key);
   if (found == nullptr) return;
   if (!found->is_object()) throw Wrong(key, "an object");
@@ -121,13 +125,15 @@ nlohmann::json ParseJson(std::string_view text, std::string_view where) {
   }
 }
 
-JsonDocument::JsonDocument(std::string_view text, std::string_view where, std::string_view format, int version)
+JsonDocument::JsonDocument(std::string_view text, std::string_view where, std::string_view format,
+                           int version)
     : json_(ParseJson(text, where)), reader_(json_, std::string(where)) {
   if (const std::string found = reader_.String("format"); found != format) {
     throw BadInput(fmt::format("{} is a {} file, expected {}", where, found, format));
   }
   if (const int64_t found = reader_.Integer("version"); found != version) {
-    throw BadInput(fmt::format("{} is {} version {}; this halfsafe reads version {}", where, format, found, version));
+    throw BadInput(
+        fmt::format("{} is {} version {}; this halfsafe reads version {}", where, format, found, version));
   }
 }
 

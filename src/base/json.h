@@ -12,8 +12,8 @@
 
 namespace halfsafe {
 
-/// A JSON object read with checks: every accessor throws BadInput that names the file, the path of the field, what was
-/// expected and what was found.
+/// A JSON object read with checks: every accessor throws BadInput that names the file, the path of the field,
+/// what was expected and what was found.
 class JsonReader {
  public:
   JsonReader(const nlohmann::json& value, std::string where) : value_(value), where_(std::move(where)) {}
@@ -59,7 +59,8 @@ class JsonDocument {
 /// Parses JSON whose nesting stays below a bound. Throws BadInput that begins with `where`.
 nlohmann::json ParseJson(std::string_view text, std::string_view where);
 
-/// One line per element of arrays at the first level, so that files can be read, edited and compared line by line.
+/// One line per element of arrays at the first level, so that files can be read, edited and compared line by
+/// line.
 std::string DumpJson(const nlohmann::ordered_json& json);
 
 }  // namespace halfsafe

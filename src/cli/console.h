@@ -12,7 +12,8 @@ int TerminalWidth();
 /// Whether standard output takes colours: a terminal, and NO_COLOR is not set.
 bool UseColor();
 
-/// Progress on standard error: one line that rewrites itself on a terminal, plain lines in a pipe, nothing when quiet.
+/// Progress on standard error: one line that rewrites itself on a terminal, plain lines in a pipe, nothing
+/// when quiet.
 class ConsoleProgress : public Progress {
  public:
   explicit ConsoleProgress(bool quiet);

@@ -20,7 +20,8 @@ struct FixCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
-    for (const std::string& path : {common.output, save_plan, save_ranges, common.json}) RequireWritable(path);
+    for (const std::string& path : {common.output, save_plan, save_ranges, common.json})
+      RequireWritable(path);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const auto samples = OpenData(model, common, &progress);
@@ -76,7 +77,8 @@ struct CheckCommand {
       Widening step = Widen(model, &plan, *samples, *report.check, options, &progress);
       if (step.possible) {
         WriteFileAtomically(widen, ToJson(plan));
-        report.warnings.push_back(fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));
+        report.warnings.push_back(
+            fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));
         report.widenings.push_back(std::move(step));
       } else {
         report.warnings.push_back(fmt::format("{} has no FP16 node left to widen", widen));
@@ -96,9 +98,11 @@ Command SetUpFix(CLI::App* app) {
   AddOutput(app, &command->common, "The fixed model", true);
   app->add_option("--save-plan", command->save_plan, "Also write the plan");
   app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan");
-  app->add_option("--holdout", command->options.holdout, "Share of the samples kept out of calibration and checked at the end")
+  app->add_option("--holdout", command->options.holdout,
+                  "Share of the samples kept out of calibration and checked at the end")
       ->check(CLI::Range(0.0, 0.99));
-  app->add_option("--save-outputs", command->options.check.save_outputs, "Folder for the outputs of FP32, plain FP16 and the fixed model");
+  app->add_option("--save-outputs", command->options.check.save_outputs,
+                  "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
   AddRuntime(app, &command->common);
@@ -112,8 +116,10 @@ Command SetUpCheck(CLI::App* app) {
   AddModel(app, &command->common);
   app->add_option("FIXED", command->fixed, "The model to check, with FP16 or BF16 tensors")->required();
   AddData(app, &command->common);
-  app->add_option("--widen", command->widen, "When it is not right, move the nodes that hurt most to FP32 in this plan");
-  app->add_option("--save-outputs", command->options.save_outputs, "Folder for the outputs of FP32, plain FP16 and the fixed model");
+  app->add_option("--widen", command->widen,
+                  "When it is not right, move the nodes that hurt most to FP32 in this plan");
+  app->add_option("--save-outputs", command->options.save_outputs,
+                  "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddTolerance(app, &command->options.tolerance);
   AddRuntime(app, &command->common);
   AddResult(app, &command->common);

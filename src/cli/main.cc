@@ -21,7 +21,8 @@ ExitCode Fail(ExitCode code, std::string_view message) {
   return code;
 }
 
-ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error, const std::vector<CommandEntry>& commands, int argc, char** argv) {
+ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error,
+                    const std::vector<CommandEntry>& commands, int argc, char** argv) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
     app.exit(error);  // --help, --version
     return ExitCode::kOk;
@@ -33,7 +34,8 @@ ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error, const std
   if (!first.empty() && first[0] != '-' && !known) {
     return Fail(ExitCode::kUsage, fmt::format("there is no command {}{}", first, DidYouMean(first, names)));
   }
-  return Fail(ExitCode::kUsage, fmt::format("{} (halfsafe {} --help shows the options)", error.what(), known ? first : ""));
+  return Fail(ExitCode::kUsage,
+              fmt::format("{} (halfsafe {} --help shows the options)", error.what(), known ? first : ""));
 }
 
 ExitCode Run(int argc, char** argv) {

@@ -15,7 +15,8 @@ void AddModel(CLI::App* app, CommonOptions* options) {
 
 void AddData(CLI::App* app, CommonOptions* options) {
   app->add_option("--data", options->data,
-                  "Real samples: Polygraphy JSON, .npz, ONNX test data, or folders of these or of .npy named after inputs");
+                  "Real samples: Polygraphy JSON, .npz, ONNX test data, or folders of these or of .npy named "
+                  "after inputs");
   app->add_flag("--leading-axis", options->leading_axis, "An .npz holds many samples along its first axis");
   app->add_option("--random", options->random,
                   "N random samples in place of --data, for a first look: random data hides overflow");
@@ -32,38 +33,48 @@ void AddResult(CLI::App* app, CommonOptions* options) {
 }
 
 void AddRuntime(CLI::App* app, CommonOptions* options) {
-  app->add_option("--threads", options->threads, "Threads to run with (default: one per core)")->check(CLI::Range(0, 4096));
+  app->add_option("--threads", options->threads, "Threads to run with (default: one per core)")
+      ->check(CLI::Range(0, 4096));
   app->add_option("--custom-ops", options->custom_ops, "A library of custom operators for ONNX Runtime");
 }
 
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
-  app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")->check(CLI::PositiveNumber);
+  app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
+      ->check(CLI::PositiveNumber);
   app->add_option_function<std::string>(
          "--io", [plan](const std::string& value) { plan->io_fp16 = value == "fp16"; },
          "Types of inputs and outputs: keep (default) or fp16")
       ->check(CLI::IsMember({"keep", "fp16"}));
   app->add_option_function<std::string>(
          "--accumulate", [plan](const std::string& value) { plan->accumulate_fp16 = value == "fp16"; },
-         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may pick: partial sums then count")
+         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may pick: partial sums then "
+         "count")
       ->check(CLI::IsMember({"fp32", "fp16"}));
   app->add_option("--keep", plan->keep_nodes, "Nodes whose name matches this regular expression stay FP32");
   app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32");
 }
 
 void AddTolerance(CLI::App* app, Tolerance* tolerance) {
-  app->add_option("--rel-l2", tolerance->rel_l2, "Largest relative L2 error of an output on any sample (default 0.01)")
+  app->add_option("--rel-l2", tolerance->rel_l2,
+                  "Largest relative L2 error of an output on any sample (default 0.01)")
       ->check(CLI::NonNegativeNumber);
-  app->add_option("--rtol", tolerance->rtol, "Element-wise: |y - ref| <= atol + rtol * |ref| (off by default)")->check(CLI::NonNegativeNumber);
+  app->add_option("--rtol", tolerance->rtol,
+                  "Element-wise: |y - ref| <= atol + rtol * |ref| (off by default)")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--atol", tolerance->atol, "See --rtol")->check(CLI::NonNegativeNumber);
-  app->add_option("--max-flips", tolerance->max_flips, "Share of integer or bool elements that may differ (default 0)")
+  app->add_option("--max-flips", tolerance->max_flips,
+                  "Share of integer or bool elements that may differ (default 0)")
       ->check(CLI::Range(0.0, 1.0));
 }
 
 void AddFailOn(CLI::App* app, CommonOptions* options) {
-  app->add_option("--fail-on", options->fail_on, "overflow: exit with 1 when anything overflows")->check(CLI::IsMember({"overflow"}));
+  app->add_option("--fail-on", options->fail_on, "overflow: exit with 1 when anything overflows")
+      ->check(CLI::IsMember({"overflow"}));
 }
 
-std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) { return {names.begin(), names.end()}; }
+std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) {
+  return {names.begin(), names.end()};
+}
 
 Model LoadModel(const std::string& path, const CommonOptions& options) {
   Model model = Model::Load(path);
@@ -72,15 +83,20 @@ Model LoadModel(const std::string& path, const CommonOptions& options) {
 }
 
 std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& options, Progress* progress) {
-  if (options.data.empty() == (options.random == 0)) throw BadUsage("give samples with --data PATH, or --random N for a first look");
+  if (options.data.empty() == (options.random == 0))
+    throw BadUsage("give samples with --data PATH, or --random N for a first look");
   if (options.random > 0) {
-    progress->Warn("random data hides overflow: what real samples reach, noise often doesn't. Use --data for an answer that holds");
+    progress->Warn(
+        "random data hides overflow: what real samples reach, noise often doesn't. Use --data for an answer "
+        "that holds");
     return RandomSamples(options.random, model.Inputs());
   }
   return OpenSamples(Paths(options.data), model.Inputs(), {options.leading_axis});
 }
 
-RangeTable ReadRanges(const std::string& path) { return RangesFromJson(MappedFile(path, "ranges").text(), path); }
+RangeTable ReadRanges(const std::string& path) {
+  return RangesFromJson(MappedFile(path, "ranges").text(), path);
+}
 Plan ReadPlan(const std::string& path) { return PlanFromJson(MappedFile(path, "plan").text(), path); }
 
 Report StartReport(const char* command, const Model& model) {

@@ -106,11 +106,16 @@ Command SetUpScan(CLI::App* app) {
   AddModel(app, &command->common);
   AddData(app, &command->common);
   AddOutput(app, &command->common, "The ranges", false);
-  app->add_option("--from-outputs", command->outputs, "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");
-  app->add_option("--save-outputs", command->options.save_outputs, "Also write tensors here, in Polygraphy's output JSON: one file, or a folder");
-  app->add_option("--tensors", command->options.save_tensors, "Which tensors --save-outputs writes: a regular expression");
+  app->add_option("--from-outputs", command->outputs,
+                  "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");
+  app->add_option("--save-outputs", command->options.save_outputs,
+                  "Also write tensors here, in Polygraphy's output JSON: one file, or a folder");
+  app->add_option("--tensors", command->options.save_tensors,
+                  "Which tensors --save-outputs writes: a regular expression");
   app->add_flag("--no-graph-optimizations", command->no_optimizations, "Run the graph as it is written");
-  app->add_option("--threshold", command->common.threshold, "What counts as overflow in the table (default 10000)")->check(CLI::PositiveNumber);
+  app->add_option("--threshold", command->common.threshold,
+                  "What counts as overflow in the table (default 10000)")
+      ->check(CLI::PositiveNumber);
   AddRuntime(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
@@ -130,7 +135,9 @@ Command SetUpPlan(CLI::App* app) {
   app->add_option("--ranges", command->ranges_path, "What scan wrote")->required();
   AddOutput(app, &command->common, "The plan", false);
   app->add_option("--explain", command->explain, "Say everything about one node, and nothing else");
-  app->add_option("--export", command->export_form, "names: print the overflowing tensors, one a line, and nothing else")->check(CLI::IsMember({"names"}));
+  app->add_option("--export", command->export_form,
+                  "names: print the overflowing tensors, one a line, and nothing else")
+      ->check(CLI::IsMember({"names"}));
   AddPlanOptions(app, &command->common, &command->options);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
@@ -143,7 +150,8 @@ Command SetUpApply(CLI::App* app) {
   app->add_option("--plan", command->plan_path, "The plan")->required();
   AddOutput(app, &command->common, "The fixed model", true);
   AddResult(app, &command->common);
-  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  app->add_option("--custom-ops", command->common.custom_ops,
+                  "A library of custom operators for ONNX Runtime");
   return [command] { return command->Run(); };
 }
 

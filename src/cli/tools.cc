@@ -16,7 +16,8 @@ struct DataCommand {
 
   ExitCode Run() {
     // With a model the K-th input_K.pb gets its input's name.
-    const std::vector<InputSpec> inputs = model.empty() ? std::vector<InputSpec>() : Model::Load(model).Inputs();
+    const std::vector<InputSpec> inputs =
+        model.empty() ? std::vector<InputSpec>() : Model::Load(model).Inputs();
     const auto samples = OpenSamples(Paths(paths), inputs, {common.leading_axis});
     WriteSamples(*samples, common.output);
     return ExitCode::kOk;
@@ -51,9 +52,12 @@ struct InspectCommand {
 Command SetUpData(CLI::App* app) {
   auto command = std::make_shared<DataCommand>();
   app->add_option("PATH", command->paths, "Samples in any format")->required();
-  AddOutput(app, &command->common, "A .json file (Polygraphy's input format), or a folder for .npz files", true);
-  app->add_option("--model", command->model, "The model that the samples are for: names the inputs of ONNX test data");
-  app->add_flag("--leading-axis", command->common.leading_axis, "An .npz holds many samples along its first axis");
+  AddOutput(app, &command->common, "A .json file (Polygraphy's input format), or a folder for .npz files",
+            true);
+  app->add_option("--model", command->model,
+                  "The model that the samples are for: names the inputs of ONNX test data");
+  app->add_flag("--leading-axis", command->common.leading_axis,
+                "An .npz holds many samples along its first axis");
   return [command] { return command->Run(); };
 }
 
@@ -62,7 +66,8 @@ Command SetUpMark(CLI::App* app) {
   AddModel(app, &command->common);
   AddOutput(app, &command->common, "The model with more outputs", true);
   app->add_option("--tensors", command->pattern, "Only tensors whose name matches this regular expression");
-  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  app->add_option("--custom-ops", command->common.custom_ops,
+                  "A library of custom operators for ONNX Runtime");
   return [command] { return command->Run(); };
 }
 
@@ -71,7 +76,8 @@ Command SetUpInspect(CLI::App* app) {
   AddModel(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
-  app->add_option("--custom-ops", command->common.custom_ops, "A library of custom operators for ONNX Runtime");
+  app->add_option("--custom-ops", command->common.custom_ops,
+                  "A library of custom operators for ONNX Runtime");
   return [command] { return command->Run(); };
 }
 

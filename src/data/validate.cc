@@ -24,8 +24,8 @@ std::string InputList(const std::vector<InputSpec>& inputs) {
   return text.empty() ? "none" : text;
 }
 
-/// The first element that is NaN: its exponent is all ones and its fraction isn't zero. Infinity may be meant, as in a
-/// mask.
+/// The first element that is NaN: its exponent is all ones and its fraction isn't zero. Infinity may be
+/// meant, as in a mask.
 template <typename Bits, Bits kExponent, Bits kFraction>
 std::optional<size_t> FirstNan(const std::vector<std::byte>& bytes) {
   for (size_t i = 0; i + sizeof(Bits) <= bytes.size(); i += sizeof(Bits)) {
@@ -104,8 +104,8 @@ void CheckArray(const std::string& where, const Array& array, const InputSpec& i
                                bytes, array.bytes.size()));
   }
   if (const auto at = FirstNan(array)) {
-    throw BadInput(fmt::format("{} is NaN at index {}, expected numbers", where,
-                               IndexText(*at, array.shape)));
+    throw BadInput(
+        fmt::format("{} is NaN at index {}, expected numbers", where, IndexText(*at, array.shape)));
   }
 }
 

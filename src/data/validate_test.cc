@@ -50,11 +50,7 @@ TEST(ValidateSample, RefusesNaNButNotInfinity) {
     const std::vector<int64_t> shape = array.shape;
     ValidateSample({"s", {{"x", std::move(array)}}}, {{"x", dtype, shape}});
   };
-  ExpectBad(
-      [&] {
-        check(Floats({2, 2}, {0, 1, NAN, 2}));
-      },
-      {"s: input 'x' is NaN at index [1, 0]"});
+  ExpectBad([&] { check(Floats({2, 2}, {0, 1, NAN, 2})); }, {"s: input 'x' is NaN at index [1, 0]"});
   check(Floats({}, {-INFINITY}));
   ExpectBad([&] { check(MakeArray<double>(DType::kDouble, {1}, {NAN})); }, {"at index [0]"});
   ExpectBad([&] { check(MakeArray<uint16_t>(DType::kFloat16, {}, {0xfc01})); }, {"at index []"});

@@ -80,14 +80,16 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
   for (const auto& input : graph.input()) {
     // Before IR version 4 every initializer is listed among the inputs too.
     if (scopes->back().contains(input.name())) continue;
-    const int tensor = AddTensor(input.name(), id, path.empty() ? TensorKind::kInput : TensorKind::kBodyInput, scopes);
+    const int tensor =
+        AddTensor(input.name(), id, path.empty() ? TensorKind::kInput : TensorKind::kBodyInput, scopes);
     graphs_[static_cast<size_t>(id)].inputs.push_back(tensor);
   }
   for (const auto& node : graph.node()) AddNode(node, id, scopes);
   for (const auto& output : graph.output()) {
     const int tensor = Resolve(output.name(), *scopes);
     if (tensor < 0) {
-      throw BadInput(fmt::format("{}: output {}{} is never written", model_.path().string(), path, output.name()));
+      throw BadInput(
+          fmt::format("{}: output {}{} is never written", model_.path().string(), path, output.name()));
     }
     tensors_[static_cast<size_t>(tensor)].graph_output = true;
     graphs_[static_cast<size_t>(id)].outputs.push_back(tensor);
@@ -104,8 +106,8 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
   for (const auto& input : proto.input()) {
     const int tensor = input.empty() ? -1 : Resolve(input, *scopes);
     if (tensor < 0 && !input.empty()) {
-      throw BadInput(fmt::format("{}: node {} ({}) reads {}, which nothing before it writes", model_.path().string(), path,
-                                 proto.op_type(), input));
+      throw BadInput(fmt::format("{}: node {} ({}) reads {}, which nothing before it writes",
+                                 model_.path().string(), path, proto.op_type(), input));
     }
     node.inputs.push_back(tensor);
   }
@@ -115,7 +117,8 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
     try {
       node.schema->Verify(proto);
     } catch (const std::exception& error) {
-      throw BadInput(fmt::format("{}: node {} ({}): {}", model_.path().string(), path, proto.op_type(), error.what()));
+      throw BadInput(
+          fmt::format("{}: node {} ({}): {}", model_.path().string(), path, proto.op_type(), error.what()));
     }
   }
   for (const auto& attribute : proto.attribute()) {
@@ -131,7 +134,8 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
       node.outputs.push_back(-1);
       continue;
     }
-    const int tensor = AddTensor(output, graph, constant ? TensorKind::kConstant : TensorKind::kActivation, scopes);
+    const int tensor =
+        AddTensor(output, graph, constant ? TensorKind::kConstant : TensorKind::kActivation, scopes);
     TensorInfo& info = tensors_[static_cast<size_t>(tensor)];
     info.producer = id;
     info.producer_slot = static_cast<int>(node.outputs.size());
@@ -152,7 +156,9 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
 void GraphIndex::NameNodes() {
   // A name that several nodes share tells none of them apart, so these go by their first output.
   std::unordered_map<std::string, int> count;
-  const auto full = [&](const NodeInfo& node) { return graphs_[static_cast<size_t>(node.graph)].scope + node.proto->name(); };
+  const auto full = [&](const NodeInfo& node) {
+    return graphs_[static_cast<size_t>(node.graph)].scope + node.proto->name();
+  };
   for (const NodeInfo& node : nodes_) ++count[full(node)];
   for (size_t id = 0; id < nodes_.size(); ++id) {
     NodeInfo& node = nodes_[id];

@@ -30,43 +30,43 @@ struct TensorInfo {
   std::string local;  ///< The name inside its graph.
   int graph = 0;
   TensorKind kind = TensorKind::kActivation;
-  bool is_tensor = true;                   ///< False for sequences, optionals and maps.
-  DType dtype = DType::kUndefined;         ///< Undefined where inference found no type.
+  bool is_tensor = true;            ///< False for sequences, optionals and maps.
+  DType dtype = DType::kUndefined;  ///< Undefined where inference found no type.
   bool has_rank = false;
-  std::vector<int64_t> shape;              ///< -1 for free dimensions; meaningful when has_rank.
-  int producer = -1;                       ///< Node that writes it; -1 for inputs and initializers.
+  std::vector<int64_t> shape;  ///< -1 for free dimensions; meaningful when has_rank.
+  int producer = -1;           ///< Node that writes it; -1 for inputs and initializers.
   int producer_slot = 0;
-  std::vector<TensorUse> uses;             ///< Readers in all graphs, in graph order.
-  bool graph_output = false;               ///< An output of the main graph or of a body.
-  const onnx::TensorProto* data = nullptr; ///< The value of a dense constant.
+  std::vector<TensorUse> uses;              ///< Readers in all graphs, in graph order.
+  bool graph_output = false;                ///< An output of the main graph or of a body.
+  const onnx::TensorProto* data = nullptr;  ///< The value of a dense constant.
 };
 
 struct NodeInfo {
   const onnx::NodeProto* proto = nullptr;
   std::string name;  ///< Unique in the model: the scope's path and the node's name, or its first output's.
   int graph = 0;
-  std::vector<int> inputs;   ///< Tensor per input slot, -1 for an omitted one.
-  std::vector<int> outputs;  ///< Tensor per output slot, -1 for an omitted one.
-  std::vector<int> bodies;   ///< Graphs among its attributes.
+  std::vector<int> inputs;                 ///< Tensor per input slot, -1 for an omitted one.
+  std::vector<int> outputs;                ///< Tensor per output slot, -1 for an omitted one.
+  std::vector<int> bodies;                 ///< Graphs among its attributes.
   const onnx::OpSchema* schema = nullptr;  ///< nullptr for operators that ONNX doesn't define.
 };
 
 struct GraphInfo {
   const onnx::GraphProto* proto = nullptr;
-  std::string scope;      ///< "" for the main graph, else the path that prefixes its names.
-  int parent_node = -1;   ///< The If, Loop or Scan whose body this is.
+  std::string scope;     ///< "" for the main graph, else the path that prefixes its names.
+  int parent_node = -1;  ///< The If, Loop or Scan whose body this is.
   int parent_graph = -1;
   std::vector<int> inputs;   ///< Tensors of the graph's inputs.
   std::vector<int> outputs;  ///< Tensors that its outputs name, which may belong to an outer graph.
 };
 
-/// Every tensor, node and graph of a model by number, with names resolved across bodies: who writes a tensor, who reads
-/// it, what type it has. Nodes are in graph order, a body's before the node that holds it. Refers into the model,
-/// which must outlive it and stay unchanged.
+/// Every tensor, node and graph of a model by number, with names resolved across bodies: who writes a tensor,
+/// who reads it, what type it has. Nodes are in graph order, a body's before the node that holds it. Refers
+/// into the model, which must outlive it and stay unchanged.
 class GraphIndex {
  public:
-  /// Throws Error(kBadInput) when the graph is broken: a name read before it is written, or written twice, a node that
-  /// doesn't match its operator's schema, bodies nested too deep.
+  /// Throws Error(kBadInput) when the graph is broken: a name read before it is written, or written twice, a
+  /// node that doesn't match its operator's schema, bodies nested too deep.
   explicit GraphIndex(const Model& model);
 
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
@@ -82,7 +82,8 @@ class GraphIndex {
  private:
   using Scope = std::unordered_map<std::string, int>;
 
-  int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph, std::vector<Scope>* scopes);
+  int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph,
+               std::vector<Scope>* scopes);
   int AddTensor(const std::string& local, int graph, TensorKind kind, std::vector<Scope>* scopes);
   void AddNode(const onnx::NodeProto& node, int graph, std::vector<Scope>* scopes);
   int Resolve(const std::string& local, const std::vector<Scope>& scopes) const;

@@ -34,7 +34,8 @@ uint64_t ParseNumber(const std::string& text, const onnx::TensorProto& tensor, s
   uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc() || end != text.data() + text.size()) {
-    throw BadInput(fmt::format("initializer {}: external data has {} '{}', expected a number", tensor.name(), key, text));
+    throw BadInput(fmt::format("initializer {}: external data has {} '{}', expected a number", tensor.name(),
+                               key, text));
   }
   return value;
 }
@@ -75,12 +76,14 @@ class FileStream : public google::protobuf::io::CopyingOutputStream {
   AtomicFile* file_;
 };
 
-/// Functions that call functions twice double with each level: a few kB can stand for more nodes than memory holds.
+/// Functions that call functions twice double with each level: a few kB can stand for more nodes than memory
+/// holds.
 void RefuseHugeExpansion(const onnx::ModelProto& model, const std::filesystem::path& path) {
   constexpr double kMostNodes = 1e7;
   std::map<std::pair<std::string, std::string>, const onnx::FunctionProto*> functions;
   for (const auto& function : model.functions()) functions[{function.domain(), function.name()}] = &function;
-  std::map<const onnx::FunctionProto*, double> sizes;  // A function under way counts as one node: cycles end here.
+  std::map<const onnx::FunctionProto*, double>
+      sizes;  // A function under way counts as one node: cycles end here.
   const auto call = [&](const onnx::NodeProto& node, const auto& count) -> double {
     const auto found = functions.find({node.domain(), node.op_type()});
     double size = 1.0;
@@ -103,7 +106,8 @@ void RefuseHugeExpansion(const onnx::ModelProto& model, const std::filesystem::p
     return total;
   };
   if (const double total = count(model.graph().node(), count); total > kMostNodes) {
-    throw BadInput(fmt::format("{}: its model-local functions expand to {:.3g} nodes, more than {:.0e}", path.string(), total, kMostNodes));
+    throw BadInput(fmt::format("{}: its model-local functions expand to {:.3g} nodes, more than {:.0e}",
+                               path.string(), total, kMostNodes));
   }
 }
 
@@ -129,20 +133,21 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
       // ONNX's own rules: relative, inside the folder, no links out of it, a regular file.
       file = onnx::checker::resolve_external_data_location(folder, reference.location, tensor.name());
     } catch (const std::exception& error) {
-      throw BadInput(fmt::format("{}: external data of initializer {} is refused: {}", path.string(), tensor.name(),
-                                 error.what()));
+      throw BadInput(fmt::format("{}: external data of initializer {} is refused: {}", path.string(),
+                                 tensor.name(), error.what()));
     }
     external[reference.location] = std::make_shared<MappedFile>(file, "external data");
   }
   const uint64_t size = external[reference.location]->bytes().size();
   const uint64_t need = TensorByteSize(tensor);
   if (reference.has_length && reference.length != need) {
-    throw BadInput(fmt::format("{}: initializer {} needs {} bytes, its external data entry says {}", path.string(),
-                               tensor.name(), need, reference.length));
+    throw BadInput(fmt::format("{}: initializer {} needs {} bytes, its external data entry says {}",
+                               path.string(), tensor.name(), need, reference.length));
   }
   if (reference.offset > size || need > size - reference.offset) {
-    throw BadInput(fmt::format("{}: initializer {} needs bytes {} to {} of {}, which has {}", path.string(), tensor.name(),
-                               reference.offset, reference.offset + need, reference.location, size));
+    throw BadInput(fmt::format("{}: initializer {} needs bytes {} to {} of {}, which has {}", path.string(),
+                               tensor.name(), reference.offset, reference.offset + need, reference.location,
+                               size));
   }
 }
 
@@ -165,7 +170,8 @@ Model Model::Load(const std::filesystem::path& path) {
   {
     const MappedFile file(path, "model");
     const auto bytes = file.bytes();
-    auto sha256 = std::async(std::launch::async, [bytes] { return Sha256Hex(bytes); });  // Takes as long as parsing.
+    auto sha256 =
+        std::async(std::launch::async, [bytes] { return Sha256Hex(bytes); });  // Takes as long as parsing.
     if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
       throw BadInput(fmt::format("{} has {} bytes; one protobuf file holds at most 2 GiB: use external data",
                                  path.string(), bytes.size()));
@@ -174,23 +180,26 @@ Model Model::Load(const std::filesystem::path& path) {
     google::protobuf::io::CodedInputStream coded(&stream);
     coded.SetRecursionLimit(1000);
     if (!impl.proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
-      throw BadInput(fmt::format("{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
-                                 path.string(), coded.CurrentPosition(), bytes.size()));
+      throw BadInput(fmt::format(
+          "{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
+          path.string(), coded.CurrentPosition(), bytes.size()));
     }
     impl.sha256 = sha256.get();
   }
-  if (!impl.proto.has_graph() || impl.proto.graph().output_size() == 0 || impl.proto.opset_import_size() == 0) {
+  if (!impl.proto.has_graph() || impl.proto.graph().output_size() == 0 ||
+      impl.proto.opset_import_size() == 0) {
     throw BadInput(fmt::format("{} is not an ONNX model: found no {}", path.string(),
-                               !impl.proto.has_graph()                  ? "graph"
+                               !impl.proto.has_graph()                 ? "graph"
                                : impl.proto.graph().output_size() == 0 ? "graph output"
-                                                                        : "opset import"));
+                                                                       : "opset import"));
   }
   if (impl.proto.functions_size() > 0) {
     RefuseHugeExpansion(impl.proto, path);
     try {
       onnx::inliner::InlineLocalFunctions(impl.proto, true);
     } catch (const std::exception& error) {
-      throw BadInput(fmt::format("{}: its model-local functions can't be inlined: {}", path.string(), error.what()));
+      throw BadInput(
+          fmt::format("{}: its model-local functions can't be inlined: {}", path.string(), error.what()));
     }
   }
   ForEachTensorConstant(impl.proto.graph(), [&](const onnx::TensorProto& tensor) {
@@ -225,15 +234,16 @@ uint64_t Model::bytes() const {
 std::vector<InputSpec> Model::Inputs() const {
   std::unordered_set<std::string> initialized;
   for (const auto& tensor : impl_->proto.graph().initializer()) initialized.insert(tensor.name());
-  for (const auto& tensor : impl_->proto.graph().sparse_initializer()) initialized.insert(tensor.values().name());
+  for (const auto& tensor : impl_->proto.graph().sparse_initializer())
+    initialized.insert(tensor.values().name());
   std::vector<InputSpec> specs;
   for (const auto& input : impl_->proto.graph().input()) {
     if (initialized.contains(input.name())) continue;
     InputSpec spec;
     spec.name = input.name();
     if (!input.type().has_tensor_type()) {
-      throw BadInput(fmt::format("{}: input {} is not a tensor; only tensor inputs can be given", impl_->path.string(),
-                                 input.name()));
+      throw BadInput(fmt::format("{}: input {} is not a tensor; only tensor inputs can be given",
+                                 impl_->path.string(), input.name()));
     }
     spec.dtype = static_cast<DType>(input.type().tensor_type().elem_type());
     spec.any_rank = !input.type().tensor_type().has_shape();
@@ -247,16 +257,18 @@ std::vector<InputSpec> Model::Inputs() const {
 }
 
 void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
-  // Weights that lie in external files of the source move into the new file or its own data file: a model that points
-  // into another model's files would break when that one goes.
+  // Weights that lie in external files of the source move into the new file or its own data file: a model
+  // that points into another model's files would break when that one goes.
   const bool external = bytes() > external_threshold;
   const std::filesystem::path data_path = path.string() + ".data";
   std::unique_ptr<AtomicFile> data;
   if (external) data = std::make_unique<AtomicFile>(data_path);
   AtomicFile file(path);
-  onnx::ModelProto proto = WithoutLargeTensors(impl_->proto, external ? 1024 : std::numeric_limits<size_t>::max());
+  onnx::ModelProto proto =
+      WithoutLargeTensors(impl_->proto, external ? 1024 : std::numeric_limits<size_t>::max());
   std::vector<const onnx::TensorProto*> sources;
-  ForEachTensorConstant(impl_->proto.graph(), [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
+  ForEachTensorConstant(impl_->proto.graph(),
+                        [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
   size_t next = 0;
   ForEachMutableTensorConstant(proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
     const onnx::TensorProto& source = *sources[next++];
@@ -288,7 +300,8 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
   google::protobuf::io::CopyingOutputStreamAdaptor buffered(&stream, 1 << 20);
   if (!proto.SerializeToZeroCopyStream(&buffered) || !buffered.Flush()) {
     if (stream.failure) std::rethrow_exception(stream.failure);
-    throw BadInput(fmt::format("cannot write {}: the model is larger than one protobuf file can be", path.string()));
+    throw BadInput(
+        fmt::format("cannot write {}: the model is larger than one protobuf file can be", path.string()));
   }
   if (data) data->Commit();
   file.Commit();

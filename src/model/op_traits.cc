@@ -6,18 +6,27 @@
 namespace halfsafe {
 namespace {
 
-constexpr OpTraits Permuted(std::string_view op) { return {op, Values::kPermuted, Sums::kNone, -1, false, ""}; }
-constexpr OpTraits Selected(std::string_view op) { return {op, Values::kSelected, Sums::kNone, -1, false, ""}; }
+constexpr OpTraits Permuted(std::string_view op) {
+  return {op, Values::kPermuted, Sums::kNone, -1, false, ""};
+}
+constexpr OpTraits Selected(std::string_view op) {
+  return {op, Values::kSelected, Sums::kNone, -1, false, ""};
+}
 constexpr OpTraits Summed(std::string_view op, Sums sums) { return {op, Values::kNew, sums, -1, false, ""}; }
-constexpr OpTraits Pole(std::string_view op, int input) { return {op, Values::kNew, Sums::kNone, input, false, ""}; }
-constexpr OpTraits TypedByAttribute(std::string_view op) { return {op, Values::kNew, Sums::kNone, -1, true, ""}; }
+constexpr OpTraits Pole(std::string_view op, int input) {
+  return {op, Values::kNew, Sums::kNone, input, false, ""};
+}
+constexpr OpTraits TypedByAttribute(std::string_view op) {
+  return {op, Values::kNew, Sums::kNone, -1, true, ""};
+}
 
 /// Sorted by name, which a test holds.
 constexpr std::array kTable = {
     Selected("Abs"),
     Summed("AveragePool", Sums::kElements),
     TypedByAttribute("Bernoulli"),
-    OpTraits{"BitCast", Values::kNew, Sums::kNone, -1, false, "BitCast passes bits on, so the width of its type can't change"},
+    OpTraits{"BitCast", Values::kNew, Sums::kNone, -1, false,
+             "BitCast passes bits on, so the width of its type can't change"},
     TypedByAttribute("BlackmanWindow"),
     Selected("Compress"),
     Selected("Concat"),
@@ -50,7 +59,8 @@ constexpr std::array kTable = {
     Selected("MaxPool"),
     Summed("Mean", Sums::kElements),
     OpTraits{"MeanVarianceNormalization", Values::kNew, Sums::kSquares, -1, false,
-     "ONNX defines MeanVarianceNormalization by a function with an FP32 constant, so its FP16 form fails type inference"},
+             "ONNX defines MeanVarianceNormalization by a function with an FP32 constant, so its FP16 form "
+             "fails type inference"},
     TypedByAttribute("MelWeightMatrix"),
     Selected("Min"),
     Selected("Neg"),
@@ -91,8 +101,9 @@ std::span<const OpTraits> OpTraitsTable() { return kTable; }
 const OpTraits& TraitsOf(const onnx::NodeProto& node) {
   static constexpr OpTraits kDefaults;
   if (!node.domain().empty() && node.domain() != "ai.onnx") return kDefaults;
-  const auto found = std::lower_bound(kTable.begin(), kTable.end(), node.op_type(),
-                                      [](const OpTraits& row, const std::string& name) { return row.op_type < name; });
+  const auto found =
+      std::lower_bound(kTable.begin(), kTable.end(), node.op_type(),
+                       [](const OpTraits& row, const std::string& name) { return row.op_type < name; });
   return found != kTable.end() && found->op_type == node.op_type() ? *found : kDefaults;
 }
 

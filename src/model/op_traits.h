@@ -29,7 +29,8 @@ struct OpTraits {
   Sums sums = Sums::kNone;
   /// Its result blows up where input `pole` is zero, so that input must not vanish: -1 for none.
   int pole = -1;
-  bool type_by_attribute = false;  ///< Its output type comes from an attribute that rewriting would have to edit.
+  bool type_by_attribute =
+      false;  ///< Its output type comes from an attribute that rewriting would have to edit.
   /// Why the operator can't be FP16 although its schema lists the type; empty for all others.
   std::string_view only_fp32 = "";
 };

@@ -3,7 +3,6 @@
 #include <gtest/gtest.h>
 #include <onnx/defs/schema.h>
 
-
 namespace halfsafe {
 namespace {
 

@@ -29,7 +29,8 @@ bool IsControlFlow(const NodeInfo& node) { return !node.bodies.empty(); }
 /// Operators whose FP16 form would need an attribute edited that apply doesn't know how to edit.
 bool TypedByAttribute(const NodeInfo& node) { return TraitsOf(*node.proto).type_by_attribute; }
 
-/// A type variable that only results have takes its type from an attribute or a default, not from the operands.
+/// A type variable that only results have takes its type from an attribute or a default, not from the
+/// operands.
 bool BoundByInput(const onnx::OpSchema& schema, const std::string& type_variable) {
   return std::any_of(schema.inputs().begin(), schema.inputs().end(),
                      [&](const Formal& formal) { return formal.GetTypeStr() == type_variable; });
@@ -84,7 +85,9 @@ int PrecisionPorts::OperandDecider(int node, int slot) const {
 void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
   const NodeInfo& node = index.node(id);
   std::string& why_not = why_not_[static_cast<size_t>(id)];
-  const auto is_float = [&](int tensor) { return tensor >= 0 && ports_[static_cast<size_t>(tensor)].writer != kNoFloat; };
+  const auto is_float = [&](int tensor) {
+    return tensor >= 0 && ports_[static_cast<size_t>(tensor)].writer != kNoFloat;
+  };
   const bool any_float = std::any_of(node.inputs.begin(), node.inputs.end(), is_float) ||
                          std::any_of(node.outputs.begin(), node.outputs.end(), is_float);
   if (!any_float || node.proto->op_type() == "Constant") return;
@@ -92,15 +95,19 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     why_not = fmt::format("{} has no ONNX schema that says it takes FP16", node.proto->op_type());
     return;
   }
-  const auto untyped = [&](int tensor) { return tensor >= 0 && index.tensor(tensor).is_tensor && index.tensor(tensor).dtype == DType::kUndefined; };
-  if (std::any_of(node.inputs.begin(), node.inputs.end(), untyped) || std::any_of(node.outputs.begin(), node.outputs.end(), untyped)) {
+  const auto untyped = [&](int tensor) {
+    return tensor >= 0 && index.tensor(tensor).is_tensor && index.tensor(tensor).dtype == DType::kUndefined;
+  };
+  if (std::any_of(node.inputs.begin(), node.inputs.end(), untyped) ||
+      std::any_of(node.outputs.begin(), node.outputs.end(), untyped)) {
     why_not = fmt::format("{} meets a tensor whose type is not known", node.proto->op_type());
     return;
   }
   const auto non_tensor = [&](int tensor) { return tensor >= 0 && !index.tensor(tensor).is_tensor; };
   if (std::any_of(node.inputs.begin(), node.inputs.end(), non_tensor) ||
       std::any_of(node.outputs.begin(), node.outputs.end(), non_tensor)) {
-    why_not = fmt::format("{} handles sequences or optionals, which keep their element type", node.proto->op_type());
+    why_not = fmt::format("{} handles sequences or optionals, which keep their element type",
+                          node.proto->op_type());
     return;
   }
   if (const std::string_view only = TraitsOf(*node.proto).only_fp32; !only.empty()) {
@@ -118,8 +125,8 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     const bool variable = node.schema->typeConstraintMap().contains(formal->GetTypeStr());
     if (!variable) continue;  // A fixed tensor(float): always FP32.
     if (!Allows(*formal, "tensor(float16)")) {
-      why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(), node.schema->SinceVersion(),
-                            formal->GetName());
+      why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(),
+                            node.schema->SinceVersion(), formal->GetName());
       return;
     }
     operand_follows_[static_cast<size_t>(id)][slot] = true;
@@ -128,13 +135,14 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
   for (size_t slot = 0; slot < node.outputs.size(); ++slot) {
     if (!is_float(node.outputs[slot])) continue;
     const Formal* formal = FormalOf(node.schema->outputs(), slot);
-    const bool variable = formal != nullptr && node.schema->typeConstraintMap().contains(formal->GetTypeStr());
+    const bool variable =
+        formal != nullptr && node.schema->typeConstraintMap().contains(formal->GetTypeStr());
     if (!variable) continue;
     if (!Allows(*formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
     const bool bound = BoundByInput(*node.schema, formal->GetTypeStr()) || TypeKnownToApply(node);
     if (!bound || !Allows(*formal, "tensor(float16)")) {
-      why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(), node.schema->SinceVersion(),
-                            formal->GetName());
+      why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(),
+                            node.schema->SinceVersion(), formal->GetName());
       operand_follows_[static_cast<size_t>(id)].assign(node.inputs.size(), false);
       return;
     }
@@ -163,7 +171,8 @@ void PrecisionPorts::ReadBodies(const GraphIndex& index, int id) {
   const NodeInfo& node = index.node(id);
   std::string& why_not = why_not_[static_cast<size_t>(id)];
   const auto carries = [&](const std::vector<int>& tensors) {
-    return std::any_of(tensors.begin(), tensors.end(), [&](int t) { return t >= 0 && of(t).writer != kNoFloat; });
+    return std::any_of(tensors.begin(), tensors.end(),
+                       [&](int t) { return t >= 0 && of(t).writer != kNoFloat; });
   };
   if (!carries(node.inputs) && !carries(node.outputs)) return;
   const auto odd = [&](int tensor) { return tensor >= 0 && !index.tensor(tensor).is_tensor; };
@@ -176,11 +185,13 @@ void PrecisionPorts::ReadBodies(const GraphIndex& index, int id) {
   switchable_[static_cast<size_t>(id)] = true;
   for (const auto* formals : {&node.schema->inputs(), &node.schema->outputs()}) {
     for (const Formal& formal : *formals) {
-      if (Allows(formal, "tensor(float16)") && !Allows(formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
+      if (Allows(formal, "tensor(float16)") && !Allows(formal, "tensor(bfloat16)"))
+        allows_bf16_[static_cast<size_t>(id)] = false;
     }
   }
   const auto follow_writer = [&](int tensor) {
-    if (tensor >= 0 && ports_[static_cast<size_t>(tensor)].writer != kNoFloat) ports_[static_cast<size_t>(tensor)].writer = id;
+    if (tensor >= 0 && ports_[static_cast<size_t>(tensor)].writer != kNoFloat)
+      ports_[static_cast<size_t>(tensor)].writer = id;
   };
   for (const int output : node.outputs) follow_writer(output);
   for (const int body : node.bodies) {

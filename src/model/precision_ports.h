@@ -22,16 +22,19 @@ struct OutputPort {
   int slot = 0;
 };
 
-/// Which node's precision decides the type of which tensor end, derived from the ONNX operator schemas of the model's
-/// opset: an operand follows its node where the schema lets that operand be FP16; one that the schema holds to FP32 (the
-/// scales of Resize) is always FP32. The values that If, Loop and Scan carry follow the If, Loop or Scan.
+/// Which node's precision decides the type of which tensor end, derived from the ONNX operator schemas of the
+/// model's opset: an operand follows its node where the schema lets that operand be FP16; one that the schema
+/// holds to FP32 (the scales of Resize) is always FP32. The values that If, Loop and Scan carry follow the
+/// If, Loop or Scan.
 class PrecisionPorts {
  public:
   explicit PrecisionPorts(const GraphIndex& index);
 
   const TensorPorts& of(int tensor) const { return ports_[static_cast<size_t>(tensor)]; }
   /// Output ports that read the tensor, in the order in which TensorPorts::readers continues behind the uses.
-  const std::vector<OutputPort>& outputs_of(int tensor) const { return outputs_[static_cast<size_t>(tensor)]; }
+  const std::vector<OutputPort>& outputs_of(int tensor) const {
+    return outputs_[static_cast<size_t>(tensor)];
+  }
   /// Whether the node has any FP32 operand or result that follows it.
   bool Switchable(int node) const { return switchable_[static_cast<size_t>(node)]; }
   /// Why a node with FP32 tensors is not switchable; empty for all others.

@@ -22,21 +22,24 @@ std::vector<bool> FindTail(const GraphIndex& index, const Model& model, bool cus
         const int producer = input < 0 ? -1 : index.tensor(input).producer;
         if (producer < 0 || !tail[static_cast<size_t>(producer)]) continue;
         const NodeInfo& lacking = index.node(producer);
-        throw BadInput(fmt::format("{}: ONNX Runtime lacks operator {} of node {}, and {} ({}) needs its result; load a library "
-                                   "that has it with --custom-ops LIB.so",
-                                   model.path().string(), lacking.proto->op_type(), lacking.name, node.name, node.proto->op_type()));
+        throw BadInput(fmt::format(
+            "{}: ONNX Runtime lacks operator {} of node {}, and {} ({}) needs its result; load a library "
+            "that has it with --custom-ops LIB.so",
+            model.path().string(), lacking.proto->op_type(), lacking.name, node.name, node.proto->op_type()));
       }
       any_output_left = true;
       continue;
     }
     if (node.graph != 0) {
-      throw BadInput(fmt::format("{}: ONNX Runtime lacks operator {} of node {}, which stands inside a body; load a library that "
-                                 "has it with --custom-ops LIB.so",
-                                 model.path().string(), node.proto->op_type(), node.name));
+      throw BadInput(fmt::format(
+          "{}: ONNX Runtime lacks operator {} of node {}, which stands inside a body; load a library that "
+          "has it with --custom-ops LIB.so",
+          model.path().string(), node.proto->op_type(), node.name));
     }
     tail[id] = true;
   }
-  if (!any_output_left) throw BadInput(fmt::format("{}: ONNX Runtime has none of the model's operators", model.path().string()));
+  if (!any_output_left)
+    throw BadInput(fmt::format("{}: ONNX Runtime has none of the model's operators", model.path().string()));
   return tail;
 }
 
@@ -44,7 +47,8 @@ std::vector<bool> FindTail(const GraphIndex& index, const Model& model, bool cus
 
 bool MayRun(const NodeInfo& node, bool custom_ops_loaded) {
   const std::string& domain = node.proto->domain();
-  return node.schema != nullptr || custom_ops_loaded || domain.starts_with("com.microsoft") || domain.starts_with("ai.onnx.");
+  return node.schema != nullptr || custom_ops_loaded || domain.starts_with("com.microsoft") ||
+         domain.starts_with("ai.onnx.");
 }
 
 std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
@@ -90,7 +94,8 @@ std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
     onnx::ValueInfoProto* output = graph->add_output();
     output->set_name(name);
     const TensorInfo& info = index.tensor(index.FindTensor(tensor));
-    if (info.dtype != DType::kUndefined) output->mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(info.dtype));
+    if (info.dtype != DType::kUndefined)
+      output->mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(info.dtype));
   }
   Model part(model, std::move(proto));
   part.SetKnownTypes(model.known_types());

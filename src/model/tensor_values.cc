@@ -79,7 +79,8 @@ Array ReadTensor(const Model& model, const onnx::TensorProto& tensor) {
 }
 
 std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tensor) {
-  if (const auto raw = model.RawBytes(tensor); tensor.data_type() == onnx::TensorProto::FLOAT && !raw.empty() && raw.size() == TensorByteSize(tensor)) {
+  if (const auto raw = model.RawBytes(tensor); tensor.data_type() == onnx::TensorProto::FLOAT &&
+                                               !raw.empty() && raw.size() == TensorByteSize(tensor)) {
     std::vector<float> values(raw.size() / sizeof(float));
     std::memcpy(values.data(), raw.data(), raw.size());
     return values;
@@ -95,7 +96,8 @@ std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tenso
     case DType::kBfloat16:
       return ToFloats<uint16_t>(array.bytes, Bfloat16Value);
     default:
-      throw BadInput(fmt::format("tensor {} has type {}, expected floating point", tensor.name(), DTypeName(array.dtype)));
+      throw BadInput(fmt::format("tensor {} has type {}, expected floating point", tensor.name(),
+                                 DTypeName(array.dtype)));
   }
 }
 

@@ -107,7 +107,8 @@ uint64_t TensorByteSize(const onnx::TensorProto& tensor) {
   return (total + 7) / 8;
 }
 
-void ForEachTensorConstant(const onnx::GraphProto& graph, const std::function<void(const onnx::TensorProto&)>& visit) {
+void ForEachTensorConstant(const onnx::GraphProto& graph,
+                           const std::function<void(const onnx::TensorProto&)>& visit) {
   for (const auto& tensor : graph.initializer()) visit(tensor);
   for (const auto& node : graph.node()) {
     for (const auto& attribute : node.attribute()) {
@@ -117,9 +118,11 @@ void ForEachTensorConstant(const onnx::GraphProto& graph, const std::function<vo
   }
 }
 
-void ForEachMutableTensorConstant(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto*)>& visit) {
+void ForEachMutableTensorConstant(onnx::GraphProto* graph,
+                                  const std::function<void(onnx::TensorProto*)>& visit) {
   // The order is the other function's; the cast is safe because `graph` is mutable.
-  ForEachTensorConstant(*graph, [&](const onnx::TensorProto& tensor) { visit(const_cast<onnx::TensorProto*>(&tensor)); });
+  ForEachTensorConstant(
+      *graph, [&](const onnx::TensorProto& tensor) { visit(const_cast<onnx::TensorProto*>(&tensor)); });
 }
 
 void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,

@@ -9,19 +9,22 @@
 
 namespace halfsafe {
 
-/// Bytes that the elements of `tensor` take in raw form. Throws BadInput for negative dimensions, sizes that overflow
-/// and element types without a fixed size.
+/// Bytes that the elements of `tensor` take in raw form. Throws BadInput for negative dimensions, sizes that
+/// overflow and element types without a fixed size.
 uint64_t TensorByteSize(const onnx::TensorProto& tensor);
 
 /// Number of elements by dims. Throws like TensorByteSize.
 uint64_t TensorElementCount(const onnx::TensorProto& tensor);
 
-/// Calls `visit` for every dense tensor constant of `graph` and the graphs inside it, always in the same order:
-/// initializers, then tensor attributes of the nodes in order.
-void ForEachTensorConstant(const onnx::GraphProto& graph, const std::function<void(const onnx::TensorProto&)>& visit);
-void ForEachMutableTensorConstant(onnx::GraphProto* graph, const std::function<void(onnx::TensorProto*)>& visit);
+/// Calls `visit` for every dense tensor constant of `graph` and the graphs inside it, always in the same
+/// order: initializers, then tensor attributes of the nodes in order.
+void ForEachTensorConstant(const onnx::GraphProto& graph,
+                           const std::function<void(const onnx::TensorProto&)>& visit);
+void ForEachMutableTensorConstant(onnx::GraphProto* graph,
+                                  const std::function<void(onnx::TensorProto*)>& visit);
 
-/// Calls `visit` for `graph` and every graph inside it, outermost first, with the scope that names its tensors:
+/// Calls `visit` for `graph` and every graph inside it, outermost first, with the scope that names its
+/// tensors:
 /// "" for the main graph, "If_3/then_branch/" for a body.
 void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
                   const std::function<void(onnx::GraphProto*, const std::string&)>& visit);
@@ -29,8 +32,8 @@ void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
 /// The name that a node goes by inside its graph: its own, or its first output's where it has none.
 const std::string& LocalNodeName(const onnx::NodeProto& node);
 
-/// A copy of `model` whose tensors of more than `largest` raw bytes keep dims and type and lose their data. Large
-/// weights are never copied on the way.
+/// A copy of `model` whose tensors of more than `largest` raw bytes keep dims and type and lose their data.
+/// Large weights are never copied on the way.
 onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t largest);
 
 /// The attribute called `name`, or nullptr.

@@ -34,7 +34,8 @@ bool StatsOfFloatAttribute(const GraphIndex& index, const TensorInfo& tensor, Te
   const onnx::NodeProto& node = *index.node(tensor.producer).proto;
   std::vector<float> values;
   if (const auto* value = FindAttribute(node, "value_float")) values.push_back(value->f());
-  if (const auto* list = FindAttribute(node, "value_floats")) values.assign(list->floats().begin(), list->floats().end());
+  if (const auto* list = FindAttribute(node, "value_floats"))
+    values.assign(list->floats().begin(), list->floats().end());
   if (values.empty()) return false;
   BlockStats block;
   AddValues(values.data(), values.size(), &block);

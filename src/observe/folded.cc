@@ -23,11 +23,17 @@ class Folder {
   std::optional<FoldedWeights> Fold(int id) const {
     const NodeInfo& node = index_.node(id);
     const std::string& op = node.proto->op_type();
-    if ((op != "Conv" && op != "ConvTranspose" && op != "Gemm") || !node.proto->domain().empty()) return std::nullopt;
+    if ((op != "Conv" && op != "ConvTranspose" && op != "Gemm") || !node.proto->domain().empty())
+      return std::nullopt;
     const TensorInfo* weight = Constant(node, 1);
-    if (weight == nullptr || weight->shape.size() < 2 || TensorElementCount(*weight->data) == 0) return std::nullopt;
-    const size_t axis = op == "Conv" ? 0 : op == "ConvTranspose" ? 1 : IntAttribute(*node.proto, "transB", 0) != 0 ? 0 : 1;
-    // A grouped ConvTranspose has its outputs spread over two axes; builders fold it all the same, this judge does not.
+    if (weight == nullptr || weight->shape.size() < 2 || TensorElementCount(*weight->data) == 0)
+      return std::nullopt;
+    const size_t axis = op == "Conv"                                  ? 0
+                        : op == "ConvTranspose"                       ? 1
+                        : IntAttribute(*node.proto, "transB", 0) != 0 ? 0
+                                                                      : 1;
+    // A grouped ConvTranspose has its outputs spread over two axes; builders fold it all the same, this judge
+    // does not.
     if (op == "ConvTranspose" && IntAttribute(*node.proto, "group", 1) != 1) return std::nullopt;
     const size_t channels = static_cast<size_t>(weight->shape[axis]);
     Affine layer{std::vector<double>(channels, 1.0), std::vector<double>(channels, 0.0)};
@@ -35,7 +41,8 @@ class Folder {
 
     FoldedWeights folded;
     folded.nodes = {id};
-    for (int next = OnlyReader(id); next >= 0 && Apply(index_.node(next), folded.nodes.back(), &layer); next = OnlyReader(next)) {
+    for (int next = OnlyReader(id); next >= 0 && Apply(index_.node(next), folded.nodes.back(), &layer);
+         next = OnlyReader(next)) {
       folded.nodes.push_back(next);
     }
     if (folded.nodes.size() < 2) return std::nullopt;
@@ -89,7 +96,8 @@ class Folder {
     if (!scale || !shift || !mean || !variance) return false;
     const auto* epsilon = FindAttribute(*node.proto, "epsilon");
     for (size_t c = 0; c < channels; ++c) {
-      const double factor = (*scale)[c] / std::sqrt((*variance)[c] + (epsilon != nullptr ? epsilon->f() : 1e-5f));
+      const double factor =
+          (*scale)[c] / std::sqrt((*variance)[c] + (epsilon != nullptr ? epsilon->f() : 1e-5f));
       layer->factor[c] *= factor;
       layer->bias[c] = factor * (layer->bias[c] - (*mean)[c]) + (*shift)[c];
     }

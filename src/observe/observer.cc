@@ -9,7 +9,8 @@
 namespace halfsafe {
 namespace {
 
-/// Values per task: large enough to hide the cost of a task, fixed so that sums don't depend on the number of threads.
+/// Values per task: large enough to hide the cost of a task, fixed so that sums don't depend on the number of
+/// threads.
 constexpr size_t kTask = 1 << 16;
 
 /// Adds 16-bit floats by way of a small FP32 buffer.
@@ -73,7 +74,8 @@ BlockStats StatsOf(DType dtype, const void* values, size_t count,
   BlockStats total;
   const size_t tasks = (count + kTask - 1) / kTask;
   if (tasks < 2 || !parallel) {
-    for (size_t begin = 0; begin < count; begin += kTask) AddAny(dtype, values, begin, std::min(kTask, count - begin), &total);
+    for (size_t begin = 0; begin < count; begin += kTask)
+      AddAny(dtype, values, begin, std::min(kTask, count - begin), &total);
     return total;
   }
   std::vector<BlockStats> parts(tasks);
@@ -98,7 +100,8 @@ TensorStats ToTensorStats(const BlockStats& block) {
   stats.abs_sum = block.abs_sum;
   stats.exponents = block.rare_exponents;
   for (size_t biased = 0; biased < block.exponents.size(); ++biased) {
-    if (block.exponents[biased] > 0) stats.exponents[static_cast<int>(biased) - 127] += block.exponents[biased];
+    if (block.exponents[biased] > 0)
+      stats.exponents[static_cast<int>(biased) - 127] += block.exponents[biased];
   }
   return stats;
 }
@@ -134,8 +137,8 @@ void Observer::Process(const Tap& tap) {
 }
 
 void Observer::Add(int64_t slot, const Array& array) {
-  AddCall(&slots_[static_cast<size_t>(slot)], StatsOf(array.dtype, array.bytes.data(),
-                                                      array.bytes.size() / DTypeSize(array.dtype), nullptr));
+  AddCall(&slots_[static_cast<size_t>(slot)],
+          StatsOf(array.dtype, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype), nullptr));
 }
 
 TensorStats Observer::Result(int64_t slot_number) const {

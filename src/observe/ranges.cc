@@ -16,7 +16,9 @@ constexpr char kFormat[] = "halfsafe-ranges";
 constexpr int kVersion = 1;
 
 nlohmann::ordered_json ToJson(const TensorStats& stats) {
-  const auto known = [&](double value) { return stats.count > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json(); };
+  const auto known = [&](double value) {
+    return stats.count > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
+  };
   nlohmann::ordered_json json;
   json["name"] = stats.name;
   json["dtype"] = DTypeName(stats.dtype);
@@ -25,7 +27,8 @@ nlohmann::ordered_json ToJson(const TensorStats& stats) {
   json["min"] = known(stats.min);
   json["max"] = known(stats.max);
   json["abs_max"] = known(stats.abs_max);
-  json["abs_max_sample"] = stats.abs_max_sample.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(stats.abs_max_sample);
+  json["abs_max_sample"] =
+      stats.abs_max_sample.empty() ? nlohmann::ordered_json() : nlohmann::ordered_json(stats.abs_max_sample);
   json["nan_count"] = stats.nan_count;
   json["inf_count"] = stats.inf_count;
   json["overflow_count"] = stats.overflow_count;
@@ -61,7 +64,8 @@ TensorStats StatsFromJson(const JsonReader& json) {
   json.ForEachMember("exponents", [&](const std::string& power, uint64_t count) {
     char* end = nullptr;
     const long value = std::strtol(power.c_str(), &end, 10);
-    if (power.empty() || *end != '\0' || value < -1100 || value > 1100) throw json.Wrong("exponents", "powers of two as keys");
+    if (power.empty() || *end != '\0' || value < -1100 || value > 1100)
+      throw json.Wrong("exponents", "powers of two as keys");
     stats.exponents[static_cast<int>(value)] = count;
   });
   return stats;
@@ -82,7 +86,8 @@ void TensorStats::Merge(const TensorStats& other) {
     min = count == 0 ? other.min : std::min(min, other.min);
     max = count == 0 ? other.max : std::max(max, other.max);
     const bool larger = count == 0 || other.abs_max > abs_max;
-    if (larger || (other.abs_max == abs_max && other.abs_max_sample < abs_max_sample)) abs_max_sample = other.abs_max_sample;
+    if (larger || (other.abs_max == abs_max && other.abs_max_sample < abs_max_sample))
+      abs_max_sample = other.abs_max_sample;
     abs_max = larger ? other.abs_max : abs_max;
   }
   // A weight is the same in every scan: counting it twice would say that it grew.
@@ -96,7 +101,8 @@ void TensorStats::Merge(const TensorStats& other) {
   }
   abs_sum = std::max(abs_sum, other.abs_sum);
   if (other.sum_bound) sum_bound = sum_bound ? std::max(*sum_bound, *other.sum_bound) : *other.sum_bound;
-  if (other.row_max_min) row_max_min = row_max_min ? std::min(*row_max_min, *other.row_max_min) : *other.row_max_min;
+  if (other.row_max_min)
+    row_max_min = row_max_min ? std::min(*row_max_min, *other.row_max_min) : *other.row_max_min;
 }
 
 const TensorStats* RangeTable::Find(std::string_view name) const {
@@ -114,8 +120,8 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
   for (size_t i = 1; i < tables.size(); ++i) {
     const RangeTable& table = tables[i];
     if (table.model_sha256 != merged.model_sha256) {
-      throw BadInput(fmt::format("ranges {} are of another model: SHA-256 {}, the first are of {}", i + 1, table.model_sha256,
-                                 merged.model_sha256));
+      throw BadInput(fmt::format("ranges {} are of another model: SHA-256 {}, the first are of {}", i + 1,
+                                 table.model_sha256, merged.model_sha256));
     }
     merged.samples += table.samples;
     std::unordered_map<std::string, size_t> position;
@@ -133,7 +139,9 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
 }
 
 std::string ToJson(const RangeTable& ranges) {
-  nlohmann::ordered_json json = {{"format", kFormat}, {"version", kVersion}, {"model_sha256", ranges.model_sha256},
+  nlohmann::ordered_json json = {{"format", kFormat},
+                                 {"version", kVersion},
+                                 {"model_sha256", ranges.model_sha256},
                                  {"samples", ranges.samples}};
   json["tensors"] = nlohmann::ordered_json::array();
   for (const TensorStats& stats : ranges.tensors) json["tensors"].push_back(ToJson(stats));
@@ -149,7 +157,8 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   document.root().RequireArray("tensors");
   document.root().ForEachElement("tensors", [&](const JsonReader& json) {
     ranges.tensors.push_back(StatsFromJson(json));
-    if (!names.insert(ranges.tensors.back().name).second) throw json.Wrong("name", "a name that no other tensor has");
+    if (!names.insert(ranges.tensors.back().name).second)
+      throw json.Wrong("name", "a name that no other tensor has");
   });
   return ranges;
 }

@@ -30,7 +30,8 @@ RangeTable Table(std::initializer_list<TensorStats> tensors) {
 }
 
 TEST(RangesTest, MergeDoesNotDependOnOrder) {
-  const RangeTable a = Table({Stats(5, "b.npz", 2)}), b = Table({Stats(5, "a.npz", 3)}), c = Table({Stats(1, "c.npz", 4)});
+  const RangeTable a = Table({Stats(5, "b.npz", 2)}), b = Table({Stats(5, "a.npz", 3)}),
+                   c = Table({Stats(1, "c.npz", 4)});
   const std::string expected = ToJson(MergeRanges({a, b, c}));
   EXPECT_EQ(ToJson(MergeRanges({c, b, a})), expected);
   EXPECT_EQ(ToJson(MergeRanges({MergeRanges({b, c}), a})), expected);
@@ -47,13 +48,17 @@ TEST(RangesTest, EmptyTensorsHaveNoExtremes) {
   empty.name = "x";
   const std::string text = ToJson(Table({empty}));
   EXPECT_NE(text.find("\"min\":null,\"max\":null,\"abs_max\":null"), std::string::npos);
-  EXPECT_EQ(ToJson(MergeRanges({Table({empty}), Table({Stats(2, "s", 1)})})), ToJson(MergeRanges({Table({Stats(2, "s", 1)}), Table({empty})})));
+  EXPECT_EQ(ToJson(MergeRanges({Table({empty}), Table({Stats(2, "s", 1)})})),
+            ToJson(MergeRanges({Table({Stats(2, "s", 1)}), Table({empty})})));
 }
 
 TEST(RangesTest, RefusesWhatIsNotItsFormat) {
-  for (const char* text : {"", "{", "[]", "{\"format\":\"halfsafe-plan\",\"version\":1}", "{\"format\":\"halfsafe-ranges\",\"version\":2}",
-                           "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":-1}",
-                           "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":1,\"tensors\":[{\"name\":1}]}"}) {
+  for (const char* text :
+       {"", "{", "[]", "{\"format\":\"halfsafe-plan\",\"version\":1}",
+        "{\"format\":\"halfsafe-ranges\",\"version\":2}",
+        "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":-1}",
+        "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":1,\"tensors\":[{"
+        "\"name\":1}]}"}) {
     EXPECT_THROW(RangesFromJson(text, "test"), Error) << text;
   }
   EXPECT_THROW(RangesFromJson(std::string(100000, '['), "test"), Error);

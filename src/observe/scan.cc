@@ -19,11 +19,12 @@ namespace {
 
 /// Where each tensor's statistics come from.
 struct Slots {
-  std::vector<int64_t> slot;   ///< Per tensor: its slot in the observer, or -1.
-  std::vector<int> same_as;    ///< Per tensor: the tensor that holds the same values, or -1.
+  std::vector<int64_t> slot;  ///< Per tensor: its slot in the observer, or -1.
+  std::vector<int> same_as;   ///< Per tensor: the tensor that holds the same values, or -1.
 };
 
-/// The rows of the Softmax operators that read a tensor; nothing where there are none, or they run along different axes.
+/// The rows of the Softmax operators that read a tensor; nothing where there are none, or they run along
+/// different axes.
 std::optional<RowAxis> RowsOf(const GraphIndex& index, const Model& model, const TensorInfo& tensor) {
   std::optional<RowAxis> rows;
   const bool old = OpsetVersion(model.proto(), "") < 13;
@@ -48,8 +49,8 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
       const NodeInfo& node = index.node(tensor.producer);
       const int source = node.inputs.empty() ? -1 : node.inputs[0];
       // Only within one graph: a body may run any number of times on the same outer tensor.
-      if (TraitsOf(*node.proto).values == Values::kPermuted && source >= 0 && index.tensor(source).graph == tensor.graph &&
-          index.tensor(source).kind != TensorKind::kConstant &&
+      if (TraitsOf(*node.proto).values == Values::kPermuted && source >= 0 &&
+          index.tensor(source).graph == tensor.graph && index.tensor(source).kind != TensorKind::kConstant &&
           tensor.producer_slot == 0 && !RowsOf(index, model, tensor)) {
         slots.same_as[id] = source;
         continue;
@@ -126,7 +127,8 @@ class OutputRecorder {
     try {
       wanted = std::regex(options.save_tensors);
     } catch (const std::regex_error& error) {
-      throw BadUsage(fmt::format("--tensors '{}' is not a regular expression: {}", options.save_tensors, error.what()));
+      throw BadUsage(
+          fmt::format("--tensors '{}' is not a regular expression: {}", options.save_tensors, error.what()));
     }
     for (const TensorInfo& tensor : index.tensors()) {
       const bool result = tensor.kind == TensorKind::kActivation && tensor.graph == 0 && tensor.is_tensor;
@@ -134,7 +136,8 @@ class OutputRecorder {
       chosen_[tensor.name] = true;
       if (!outputs.contains(tensor.name)) session->proto.mutable_graph()->add_output()->set_name(tensor.name);
     }
-    if (chosen_.empty()) throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
+    if (chosen_.empty())
+      throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
     writer_ = std::make_unique<RecordedOutputsWriter>(options.save_outputs, "halfsafe");
   }
 
@@ -146,7 +149,8 @@ class OutputRecorder {
       if (!chosen_.contains(name)) continue;
       const OutputView view = View(values[i], name);
       const auto* bytes = static_cast<const std::byte*>(view.data);
-      outputs.push_back({name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
+      outputs.push_back(
+          {name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
     }
     writer_->Add(outputs);
   }
@@ -160,11 +164,13 @@ class OutputRecorder {
 };
 
 /// Copies the model's own outputs while they fit.
-void Keep(const Model& model, const Session& session, const std::vector<Ort::Value>& values, KeptOutputs* kept) {
+void Keep(const Model& model, const Session& session, const std::vector<Ort::Value>& values,
+          KeptOutputs* kept) {
   if (kept == nullptr || !kept->complete) return;
   auto& outputs = kept->samples.emplace_back();
   for (int i = 0; i < model.proto().graph().output_size(); ++i) {
-    const OutputView view = View(values[static_cast<size_t>(i)], session.output_names()[static_cast<size_t>(i)]);
+    const OutputView view =
+        View(values[static_cast<size_t>(i)], session.output_names()[static_cast<size_t>(i)]);
     const size_t size = view.count * DTypeSize(view.dtype);
     kept->bytes += size;
     if (kept->bytes > kept->budget) {
@@ -173,13 +179,15 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
       return;
     }
     const auto* bytes = static_cast<const std::byte*>(view.data);
-    outputs.push_back({session.output_names()[static_cast<size_t>(i)], {view.dtype, view.shape, {bytes, bytes + size}}});
+    outputs.push_back(
+        {session.output_names()[static_cast<size_t>(i)], {view.dtype, view.shape, {bytes, bytes + size}}});
   }
 }
 
 }  // namespace
 
-RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptions& options, Progress* progress) {
+RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptions& options,
+                Progress* progress) {
   const std::optional<Model> part = RunnablePart(whole, !options.custom_op_libraries.empty());
   const Model& model = part ? *part : whole;
   const GraphIndex index(model);
@@ -190,7 +198,8 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
 
   SessionOptions session_options;
   session_options.threads = options.threads;
-  // The layout optimizations above this level gain nothing where a tap stands between any two layers, and cost memory.
+  // The layout optimizations above this level gain nothing where a tap stands between any two layers, and
+  // cost memory.
   session_options.optimization = options.optimize ? ORT_ENABLE_EXTENDED : ORT_DISABLE_ALL;
   session_options.custom_op_libraries = options.custom_op_libraries;
   session_options.taps = &observer;
@@ -206,7 +215,8 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
     observer.BeginSample(sample.name);
     for (const NamedArray& input : sample.inputs) {
       const int id = index.FindTensor(input.name);
-      if (id >= 0 && slots.slot[static_cast<size_t>(id)] >= 0) observer.Add(slots.slot[static_cast<size_t>(id)], input.array);
+      if (id >= 0 && slots.slot[static_cast<size_t>(id)] >= 0)
+        observer.Add(slots.slot[static_cast<size_t>(id)], input.array);
     }
     Session& session = sessions.For(sample);
     const std::vector<Ort::Value> outputs = session.Run(sample);

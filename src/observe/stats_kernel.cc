@@ -28,7 +28,8 @@ struct BlockExtremes {
   float min, max, abs_sum;
 };
 
-/// Reads the block once and leaves its biased exponents, one byte each, in `exponents`. `count` is a multiple of the lanes.
+/// Reads the block once and leaves its biased exponents, one byte each, in `exponents`. `count` is a multiple
+/// of the lanes.
 HWY_INLINE BlockExtremes ReadBlock(const float* values, size_t count, uint8_t* exponents) {
   const hn::ScalableTag<float> df;
   const hn::RebindToUnsigned<decltype(df)> du;
@@ -45,7 +46,8 @@ HWY_INLINE BlockExtremes ReadBlock(const float* values, size_t count, uint8_t* e
     sum = hn::Add(sum, hn::BitCast(df, magnitude));
     hn::StoreU(hn::U8FromU32(hn::ShiftRight<23>(magnitude)), db, exponents + i);
   }
-  return {hn::GetLane(hn::MinOfLanes(df, min)), hn::GetLane(hn::MaxOfLanes(df, max)), hn::GetLane(hn::SumOfLanes(df, sum))};
+  return {hn::GetLane(hn::MinOfLanes(df, min)), hn::GetLane(hn::MaxOfLanes(df, max)),
+          hn::GetLane(hn::SumOfLanes(df, sum))};
 }
 
 /// Range of the non-zero exponents of a block; lowest is 256 when all are zero.
@@ -65,7 +67,8 @@ HWY_INLINE ExponentRange FindRange(const uint8_t* exponents, size_t count) {
     low = hn::Min(low, hn::Sub(value, one));  // Zero wraps around to 255, out of the way.
     high = hn::Max(high, value);
   }
-  HWY_ALIGN uint8_t lows[hn::MaxLanes(hn::ScalableTag<uint8_t>())], highs[hn::MaxLanes(hn::ScalableTag<uint8_t>())];
+  HWY_ALIGN uint8_t lows[hn::MaxLanes(hn::ScalableTag<uint8_t>())],
+      highs[hn::MaxLanes(hn::ScalableTag<uint8_t>())];
   hn::Store(low, d, lows);
   hn::Store(high, d, highs);
   for (size_t lane = 0; lane < hn::Lanes(d); ++lane) {
@@ -84,7 +87,8 @@ HWY_INLINE uint64_t CountZeros(const float* values, size_t count) {
   const hn::ScalableTag<float> d;
   const auto zero = hn::Zero(d);
   uint64_t total = 0;
-  for (size_t i = 0; i < count; i += hn::Lanes(d)) total += hn::CountTrue(d, hn::Eq(hn::LoadU(d, values + i), zero));
+  for (size_t i = 0; i < count; i += hn::Lanes(d))
+    total += hn::CountTrue(d, hn::Eq(hn::LoadU(d, values + i), zero));
   return total;
 }
 
@@ -93,7 +97,8 @@ HWY_INLINE uint64_t CountAbove(const float* values, size_t count, float above) {
   const hn::ScalableTag<float> d;
   const auto limit = hn::Set(d, above);
   uint64_t total = 0;
-  for (size_t i = 0; i < count; i += hn::Lanes(d)) total += hn::CountTrue(d, hn::Gt(hn::Abs(hn::LoadU(d, values + i)), limit));
+  for (size_t i = 0; i < count; i += hn::Lanes(d))
+    total += hn::CountTrue(d, hn::Gt(hn::Abs(hn::LoadU(d, values + i)), limit));
   return total;
 }
 
@@ -116,7 +121,8 @@ HWY_INLINE uint64_t CountEqual(const uint8_t* bytes, size_t count, uint8_t wante
   const auto pattern = hn::Set(d, wanted);
   uint64_t found = 0;
   size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) found += hn::CountTrue(d, hn::Eq(hn::LoadU(d, bytes + i), pattern));
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d))
+    found += hn::CountTrue(d, hn::Eq(hn::LoadU(d, bytes + i), pattern));
   for (; i < count; ++i) found += bytes[i] == wanted ? 1 : 0;
   return found;
 }
@@ -136,7 +142,8 @@ HWY_INLINE void CountRest(const uint8_t* bytes, size_t count, uint32_t below, Bl
     for (size_t word = 0; word * 64 < hn::Lanes(d); ++word) {
       uint64_t mask = 0;
       std::memcpy(&mask, bits + word * 8, sizeof(mask));
-      for (; mask != 0; mask &= mask - 1) ++stats->exponents[bytes[i + word * 64 + static_cast<size_t>(std::countr_zero(mask))]];
+      for (; mask != 0; mask &= mask - 1)
+        ++stats->exponents[bytes[i + word * 64 + static_cast<size_t>(std::countr_zero(mask))]];
     }
   }
   for (; i < count; ++i) {
@@ -144,10 +151,11 @@ HWY_INLINE void CountRest(const uint8_t* bytes, size_t count, uint32_t below, Bl
   }
 }
 
-/// Adds the exponents of a block to the histogram; `left` of them are not zero. Counting one bucket at a time over packed
-/// bytes beats incrementing memory per value, because most of a block's values share a few exponents below the largest;
-/// the rest goes one by one.
-HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t left, const ExponentRange& range, BlockStats* stats) {
+/// Adds the exponents of a block to the histogram; `left` of them are not zero. Counting one bucket at a time
+/// over packed bytes beats incrementing memory per value, because most of a block's values share a few
+/// exponents below the largest; the rest goes one by one.
+HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t left,
+                               const ExponentRange& range, BlockStats* stats) {
   for (uint32_t bucket = range.highest; bucket >= range.lowest && left > 0; --bucket) {
     if (left <= count / 32) return CountRest(exponents, count, bucket + 1, stats);
     const uint64_t found = CountEqual(exponents, count, static_cast<uint8_t>(bucket));
@@ -161,18 +169,21 @@ HWY_INLINE void AddBlock(const float* values, size_t size, BlockStats* stats) {
   HWY_ALIGN uint8_t exponents[kBlock];
   const BlockExtremes block = ReadBlock(values, size, exponents);
   const uint64_t zeros = CountEqual(exponents, size, 0);
-  // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The plain twin
-  // knows all of them.
-  const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) || (zeros > 0 && CountZeros(values, size) != zeros);
+  // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The
+  // plain twin knows all of them.
+  const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) ||
+                     (zeros > 0 && CountZeros(values, size) != zeros);
   if (plain) return AddValuesScalar(values, size, stats);
   stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
   stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
   stats->finite += size;
   stats->abs_sum += block.abs_sum;
   if (zeros == size) return;
-  if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax) stats->overflow += CountAbove(values, size, kHalfMax);
+  if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax)
+    stats->overflow += CountAbove(values, size, kHalfMax);
   const ExponentRange range = FindRange(exponents, size);
-  constexpr uint32_t kBelowNormal = 127 - 15;  // Biased exponent of 2^-15, the largest that FP16 may make subnormal.
+  constexpr uint32_t kBelowNormal =
+      127 - 15;  // Biased exponent of 2^-15, the largest that FP16 may make subnormal.
   if (range.lowest <= kBelowNormal) stats->subnormal += CountBelow(values, size, kHalfRoundsToNormal);
   CountExponents(exponents, size, size - zeros, range, stats);
 }
@@ -249,8 +260,12 @@ void AddScalar(const T* values, size_t count, BlockStats* stats) {
 
 }  // namespace
 
-void AddValuesScalar(const float* values, size_t count, BlockStats* stats) { AddScalar(values, count, stats); }
-void AddValuesScalar(const double* values, size_t count, BlockStats* stats) { AddScalar(values, count, stats); }
+void AddValuesScalar(const float* values, size_t count, BlockStats* stats) {
+  AddScalar(values, count, stats);
+}
+void AddValuesScalar(const double* values, size_t count, BlockStats* stats) {
+  AddScalar(values, count, stats);
+}
 
 }  // namespace halfsafe
 #endif

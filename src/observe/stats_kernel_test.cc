@@ -33,7 +33,8 @@ TEST(StatsKernelTest, EqualsItsScalarTwinOnAllSizes) {
   std::normal_distribution<float> normal;
   for (const size_t size : {0, 1, 3, 7, 8, 15, 16, 17, 31, 64, 100, 4095, 4096, 4097, 10000, 70000}) {
     std::vector<float> values(size);
-    for (float& value : values) value = normal(random) * std::ldexp(1.0f, static_cast<int>(random() % 40) - 20);
+    for (float& value : values)
+      value = normal(random) * std::ldexp(1.0f, static_cast<int>(random() % 40) - 20);
     ExpectSame(values);
   }
 }
@@ -46,9 +47,21 @@ TEST(StatsKernelTest, EqualsItsScalarTwinOnAnyBits) {
 }
 
 TEST(StatsKernelTest, EqualsItsScalarTwinAtTheEdges) {
-  std::vector<float> edges = {0.0f, -0.0f, kHalfMax, std::nextafter(kHalfMax, INFINITY), kHalfOverflow, kHalfRoundsToNormal,
-                              std::nextafter(kHalfRoundsToNormal, 0.0f), kHalfMinNormal, kHalfMinSubnormal, 0x1p-126f, 0x1p-149f,
-                              std::numeric_limits<float>::max(), INFINITY, -INFINITY, NAN};
+  std::vector<float> edges = {0.0f,
+                              -0.0f,
+                              kHalfMax,
+                              std::nextafter(kHalfMax, INFINITY),
+                              kHalfOverflow,
+                              kHalfRoundsToNormal,
+                              std::nextafter(kHalfRoundsToNormal, 0.0f),
+                              kHalfMinNormal,
+                              kHalfMinSubnormal,
+                              0x1p-126f,
+                              0x1p-149f,
+                              std::numeric_limits<float>::max(),
+                              INFINITY,
+                              -INFINITY,
+                              NAN};
   for (size_t i = 0; i < edges.size(); ++i) {
     std::vector<float> values(64, 1.0f);
     values[i % 64] = edges[i];
@@ -60,7 +73,8 @@ TEST(StatsKernelTest, EqualsItsScalarTwinAtTheEdges) {
 }
 
 TEST(StatsKernelTest, CountsWhatTheLimitsSay) {
-  const std::vector<float> values = {65504.0f, 65505.0f, -65520.0f, 0.0f, 6e-5f, 0x1p-14f, 1e-9f, INFINITY, NAN, -3.0f};
+  const std::vector<float> values = {65504.0f, 65505.0f, -65520.0f, 0.0f, 6e-5f,
+                                     0x1p-14f, 1e-9f,    INFINITY,  NAN,  -3.0f};
   BlockStats stats;
   AddValues(values.data(), values.size(), &stats);
   EXPECT_EQ(stats.finite, 8u);

@@ -10,11 +10,14 @@
 namespace halfsafe {
 namespace {
 
-/// Largest sum of |w| that one output element takes from a weight, by the operator's layout; nullopt where unknown.
-std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto& node, const TensorInfo& weight) {
-  if (weight.data == nullptr || weight.shape.size() < 2 || TensorElementCount(*weight.data) == 0) return std::nullopt;
-  // The axis of the weight that runs along outputs; all other axes are summed over (Conv: M x C/group x kernel,
-  // ConvTranspose: C x M/group x kernel, Gemm: K x N or N x K, MatMul: ... x K x N).
+/// Largest sum of |w| that one output element takes from a weight, by the operator's layout; nullopt where
+/// unknown.
+std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto& node,
+                                       const TensorInfo& weight) {
+  if (weight.data == nullptr || weight.shape.size() < 2 || TensorElementCount(*weight.data) == 0)
+    return std::nullopt;
+  // The axis of the weight that runs along outputs; all other axes are summed over (Conv: M x C/group x
+  // kernel, ConvTranspose: C x M/group x kernel, Gemm: K x N or N x K, MatMul: ... x K x N).
   size_t output_axis = 0;
   const size_t rank = weight.shape.size();
   if (node.op_type() == "Gemm") {
@@ -49,12 +52,14 @@ double ElementsBound(const TensorStats& input, const TensorStats& output) {
 
 class Bounds {
  public:
-  Bounds(const Model& model, const GraphIndex& index, const RangeTable& table) : model_(model), index_(index), table_(table) {}
+  Bounds(const Model& model, const GraphIndex& index, const RangeTable& table)
+      : model_(model), index_(index), table_(table) {}
 
   std::optional<double> Of(const NodeInfo& node, const TensorStats& output) const {
     const TensorStats* input = Stats(node, 0);
     if (input == nullptr) return std::nullopt;
-    const bool pool = node.proto->op_type().find("Pool") != std::string::npos && !node.proto->op_type().starts_with("Global");
+    const bool pool = node.proto->op_type().find("Pool") != std::string::npos &&
+                      !node.proto->op_type().starts_with("Global");
     const double elements = pool ? input->abs_sum : ElementsBound(*input, output);
     switch (TraitsOf(*node.proto).sums) {
       case Sums::kNone:
@@ -63,7 +68,8 @@ class Bounds {
         return node.inputs.size() > 1 && IsVariadic(node) ? Together(node) : elements;
       case Sums::kSquares:
         if (IntAttribute(*node.proto, "p", 2) > 2) return std::nullopt;  // Sums of higher powers.
-        return input->abs_max * input->abs_sum;  // Normalizations write as much as they read: no group size to gain from.
+        return input->abs_max *
+               input->abs_sum;  // Normalizations write as much as they read: no group size to gain from.
       case Sums::kProducts:
         return Products(node, *input);
     }
@@ -71,7 +77,9 @@ class Bounds {
   }
 
  private:
-  static bool IsVariadic(const NodeInfo& node) { return node.proto->op_type() == "Sum" || node.proto->op_type() == "Mean"; }
+  static bool IsVariadic(const NodeInfo& node) {
+    return node.proto->op_type() == "Sum" || node.proto->op_type() == "Mean";
+  }
 
   const TensorStats* Stats(const NodeInfo& node, size_t slot) const {
     if (slot >= node.inputs.size() || node.inputs[slot] < 0) return nullptr;

@@ -11,7 +11,8 @@ class Split : public SampleSource {
  public:
   Split(const SampleSource& source, double share, bool held_out) : source_(source) {
     for (uint64_t i = 0; i < source.size(); ++i) {
-      const bool out = std::floor(static_cast<double>(i + 1) * share) > std::floor(static_cast<double>(i) * share);
+      const bool out =
+          std::floor(static_cast<double>(i + 1) * share) > std::floor(static_cast<double>(i) * share);
       if (out == held_out) members_.push_back(i);
     }
   }
@@ -29,7 +30,8 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   CheckPatterns(options.plan);
   const Split samples(all, options.holdout, false);
   const Split held_out(all, options.holdout, true);
-  if (options.holdout > 0.0 && held_out.size() == 0) throw BadUsage("--holdout holds no sample out: give more samples or a larger share");
+  if (options.holdout > 0.0 && held_out.size() == 0)
+    throw BadUsage("--holdout holds no sample out: give more samples or a larger share");
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
   KeptOutputs outputs;
   ScanOptions scan = options.scan;
@@ -64,9 +66,11 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   }
   result.plain = std::move(plain);
 
-  const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(),
-                                      [](const NodePlan& node) { return node.precision != Precision::kFp32; });
-  FixResult fix{std::move(ranges), std::move(plan), std::move(fixed), std::move(result), std::nullopt, std::move(widenings), false, only_fp32};
+  const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(), [](const NodePlan& node) {
+    return node.precision != Precision::kFp32;
+  });
+  FixResult fix{std::move(ranges),    std::move(plan), std::move(fixed), std::move(result), std::nullopt,
+                std::move(widenings), false,           only_fp32};
   check.ranges = nullptr;
   check.kept_outputs = nullptr;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);

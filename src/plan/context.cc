@@ -17,9 +17,11 @@ void PlanContext::PinTensor(int tensor, std::string_view reason, const std::stri
 }
 
 std::string Evidence(const TensorStats& stats) {
-  const std::string sample = stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
+  const std::string sample =
+      stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
   if (stats.nan_count > 0) return fmt::format("{} has {} NaN in FP32 already", stats.name, stats.nan_count);
-  if (stats.inf_count > 0) return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
+  if (stats.inf_count > 0)
+    return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
   return fmt::format("{} reaches {:.6g}{}", stats.name, stats.abs_max, sample);
 }
 

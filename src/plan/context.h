@@ -11,7 +11,7 @@ namespace halfsafe {
 
 /// Why a node stays FP32.
 struct Pin {
-  std::string reason;    ///< Empty: free.
+  std::string reason;  ///< Empty: free.
   std::string evidence;
 };
 
@@ -23,11 +23,11 @@ struct PlanContext {
   const RangeTable& ranges;
   const PlanOptions& options;
 
-  std::vector<Pin> pins;                ///< Per node.
+  std::vector<Pin> pins;  ///< Per node.
   std::vector<ConstantPlan> constants;
-  std::vector<bool> io_stays_fp32;      ///< Per tensor: an input or output that `io_fp16` must leave alone.
-  std::vector<bool> mask_fits;          ///< Per tensor: out of range only through a mask constant that gets clamped.
-  std::vector<int> exponents;             ///< Per tensor: stored as x * 2^-exponent.
+  std::vector<bool> io_stays_fp32;  ///< Per tensor: an input or output that `io_fp16` must leave alone.
+  std::vector<bool> mask_fits;  ///< Per tensor: out of range only through a mask constant that gets clamped.
+  std::vector<int> exponents;   ///< Per tensor: stored as x * 2^-exponent.
   std::vector<std::string> warnings;
 
   /// The first rule to pin a node gives the reason.

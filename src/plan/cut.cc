@@ -13,10 +13,10 @@ using Vertex = boost::property<
     boost::property<boost::vertex_color_t, boost::default_color_type,
                     boost::property<boost::vertex_distance_t, long,
                                     boost::property<boost::vertex_predecessor_t, Traits::edge_descriptor>>>>;
-using Edge = boost::property<
-    boost::edge_capacity_t, int64_t,
-    boost::property<boost::edge_residual_capacity_t, int64_t,
-                    boost::property<boost::edge_reverse_t, Traits::edge_descriptor>>>;
+using Edge =
+    boost::property<boost::edge_capacity_t, int64_t,
+                    boost::property<boost::edge_residual_capacity_t, int64_t,
+                                    boost::property<boost::edge_reverse_t, Traits::edge_descriptor>>>;
 using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, Vertex, Edge>;
 
 class Network {
@@ -78,7 +78,9 @@ std::vector<bool> CheapestAssignment(const CutProblem& problem) {
     network.Connect(node, sink, problem.fp32_cost[node]);
     if (problem.must_fp32[node]) network.Connect(source, node, never);
   }
-  const auto vertex = [&](int end) { return end >= 0 ? static_cast<size_t>(end) : end == kFixedFp32 ? source : sink; };
+  const auto vertex = [&](int end) {
+    return end >= 0 ? static_cast<size_t>(end) : end == kFixedFp32 ? source : sink;
+  };
   for (const CutTensor& tensor : problem.tensors) {
     if (tensor.cast_cost == 0 || tensor.readers.empty()) continue;
     const size_t writer = vertex(tensor.writer);

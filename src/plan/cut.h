@@ -22,10 +22,11 @@ struct CutProblem {
   std::vector<CutTensor> tensors;
 };
 
-/// The assignment (true = FP32) of least total cost: the sum of fp32_cost over FP32 nodes, plus cast_cost for every
-/// tensor with a writer of one precision and at least one reader of the other. Exact, by a minimum cut:
-/// FP32 nodes are on the source's side; a tensor adds two helper vertices, one per direction of its Cast, so that any
-/// number of readers pays once. Among equally cheap assignments it takes the one with the fewest FP32 nodes.
+/// The assignment (true = FP32) of least total cost: the sum of fp32_cost over FP32 nodes, plus cast_cost for
+/// every tensor with a writer of one precision and at least one reader of the other. Exact, by a minimum cut:
+/// FP32 nodes are on the source's side; a tensor adds two helper vertices, one per direction of its Cast, so
+/// that any number of readers pays once. Among equally cheap assignments it takes the one with the fewest
+/// FP32 nodes.
 std::vector<bool> CheapestAssignment(const CutProblem& problem);
 
 /// The cost that CheapestAssignment minimizes.

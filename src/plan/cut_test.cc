@@ -17,7 +17,9 @@ CutProblem RandomProblem(std::mt19937* random, size_t nodes) {
   }
   const int tensors = 1 + below(2 * static_cast<int>(nodes));
   for (int i = 0; i < tensors; ++i) {
-    const auto end = [&] { return below(8) == 0 ? (below(2) == 0 ? kFixedFp32 : kFixedFp16) : below(static_cast<int>(nodes)); };
+    const auto end = [&] {
+      return below(8) == 0 ? (below(2) == 0 ? kFixedFp32 : kFixedFp16) : below(static_cast<int>(nodes));
+    };
     CutTensor tensor;
     tensor.writer = end();
     for (int readers = 1 + below(4); readers > 0; --readers) tensor.readers.push_back(end());
@@ -49,14 +51,17 @@ TEST(CutTest, EqualsExhaustiveSearchOnRandomGraphs) {
     const CutProblem problem = RandomProblem(&random, 1 + random() % (round % 20 == 0 ? 14 : 9));
     const std::vector<bool> found = CheapestAssignment(problem);
     ASSERT_EQ(found.size(), problem.fp32_cost.size());
-    for (size_t i = 0; i < found.size(); ++i) ASSERT_TRUE(found[i] || !problem.must_fp32[i]) << "round " << round;
+    for (size_t i = 0; i < found.size(); ++i)
+      ASSERT_TRUE(found[i] || !problem.must_fp32[i]) << "round " << round;
     ASSERT_EQ(AssignmentCost(problem, found), LeastCost(problem)) << "round " << round;
   }
 }
 
 TEST(CutTest, ManyReadersOfOneTensorPayForOneCast) {
-  // Node 0 must be FP32 and writes a tensor that nodes 1 to 5 read. FP32 for all five would cost 10, one Cast costs 3.
-  const CutProblem problem{{0, 2, 2, 2, 2, 2}, {true, false, false, false, false, false}, {{0, {1, 2, 3, 4, 5}, 3}}};
+  // Node 0 must be FP32 and writes a tensor that nodes 1 to 5 read. FP32 for all five would cost 10, one Cast
+  // costs 3.
+  const CutProblem problem{
+      {0, 2, 2, 2, 2, 2}, {true, false, false, false, false, false}, {{0, {1, 2, 3, 4, 5}, 3}}};
   EXPECT_EQ(CheapestAssignment(problem), (std::vector<bool>{true, false, false, false, false, false}));
 }
 

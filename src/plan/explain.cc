@@ -13,12 +13,14 @@ namespace {
 std::string DescribeTensor(const RangeTable& ranges, const std::string& name, std::string_view role) {
   const TensorStats* stats = ranges.Find(name);
   if (stats == nullptr) return fmt::format("  {} {}: not floating point, or not scanned\n", role, name);
-  std::string line = fmt::format("  {} {}: {} values in [{:.6g}, {:.6g}], max |x| {:.6g}", role, name, stats->count, stats->min,
-                                 stats->max, stats->abs_max);
+  std::string line = fmt::format("  {} {}: {} values in [{:.6g}, {:.6g}], max |x| {:.6g}", role, name,
+                                 stats->count, stats->min, stats->max, stats->abs_max);
   if (!stats->abs_max_sample.empty()) line += fmt::format(" in sample {}", stats->abs_max_sample);
-  if (stats->nan_count + stats->inf_count > 0) line += fmt::format(", {} NaN, {} infinite", stats->nan_count, stats->inf_count);
+  if (stats->nan_count + stats->inf_count > 0)
+    line += fmt::format(", {} NaN, {} infinite", stats->nan_count, stats->inf_count);
   if (stats->overflow_count > 0) line += fmt::format(", {} past 65504", stats->overflow_count);
-  if (stats->subnormal_count > 0) line += fmt::format(", {} below FP16's normal range", stats->subnormal_count);
+  if (stats->subnormal_count > 0)
+    line += fmt::format(", {} below FP16's normal range", stats->subnormal_count);
   if (stats->sum_bound) line += fmt::format(", partial sums below {:.4g}", *stats->sum_bound);
   return line + "\n";
 }
@@ -28,7 +30,8 @@ std::string WhatReasonMeans(const std::string& reason) {
     if (rule.name == reason) return std::string(rule.what);
   }
   if (reason == "safe") return "Nothing speaks against FP16.";
-  if (reason == "cheaper-than-casts") return "Its neighbours are FP32, and Casts around it would cost more than FP16 saves.";
+  if (reason == "cheaper-than-casts")
+    return "Its neighbours are FP32, and Casts around it would cost more than FP16 saves.";
   if (reason == "error") return "Its rounding moved the outputs more than the tolerance allows.";
   return "";
 }
@@ -50,7 +53,8 @@ std::string Explain(const Model& model, const RangeTable& ranges, const Plan& pl
     if (entry.name != name) continue;
     planned = true;
     text += fmt::format("  {} because: {}\n", PrecisionName(entry.precision), entry.reason);
-    if (const std::string what = WhatReasonMeans(entry.reason); !what.empty()) text += fmt::format("  {}\n", what);
+    if (const std::string what = WhatReasonMeans(entry.reason); !what.empty())
+      text += fmt::format("  {}\n", what);
     if (!entry.evidence.empty()) text += fmt::format("  evidence: {}\n", entry.evidence);
   }
   if (!planned) text += "  stays as it is: it has no FP32 tensors that could be FP16\n";

@@ -25,7 +25,8 @@ class MaskWalk {
     touched.push_back(tensor);
     const TensorInfo& info = context_.index.tensor(tensor);
     if (info.graph_output || touched.size() > kMost) return false;
-    return std::all_of(info.uses.begin(), info.uses.end(), [&](const TensorUse& use) { return FollowMaskUse(tensor, use); });
+    return std::all_of(info.uses.begin(), info.uses.end(),
+                       [&](const TensorUse& use) { return FollowMaskUse(tensor, use); });
   }
 
   std::vector<int> touched;
@@ -40,7 +41,8 @@ class MaskWalk {
     if (!node.proto->domain().empty() || node.outputs.empty() || node.outputs[0] < 0) return false;
     const int output = node.outputs[0];
     const Values values = TraitsOf(*node.proto).values;
-    const bool passes = values == Values::kPermuted || op == "Expand" || op == "Slice" || op == "Gather" || op == "Tile";
+    const bool passes =
+        values == Values::kPermuted || op == "Expand" || op == "Slice" || op == "Gather" || op == "Tile";
     if (passes) return use.slot == 0 && FollowMask(output);
     if (op == "Cast") return context_.index.tensor(output).dtype == DType::kFloat && FollowMask(output);
     if (op == "Mul") return ZerosAndOnes(Other(node, tensor)) && FollowMask(output);
@@ -53,18 +55,23 @@ class MaskWalk {
     return op == "Add" && FollowScores(Other(node, tensor), output);
   }
 
-  static int Other(const NodeInfo& node, int tensor) { return node.inputs[0] == tensor ? node.inputs[1] : node.inputs[0]; }
+  static int Other(const NodeInfo& node, int tensor) {
+    return node.inputs[0] == tensor ? node.inputs[1] : node.inputs[0];
+  }
 
   bool ZerosAndOnes(int tensor) const {
     const TensorStats* stats = context_.Stats(tensor);
-    return stats != nullptr && stats->nan_count == 0 && stats->inf_count == 0 && stats->min >= 0.0 && stats->max <= 1.0 &&
-           (stats->exponents.empty() || (stats->exponents.size() == 1 && stats->exponents.begin()->first == 0));
+    return stats != nullptr && stats->nan_count == 0 && stats->inf_count == 0 && stats->min >= 0.0 &&
+           stats->max <= 1.0 &&
+           (stats->exponents.empty() ||
+            (stats->exponents.size() == 1 && stats->exponents.begin()->first == 0));
   }
 
   /// `masked` is scores with the mask in them: it may only reach Softmax.
   bool FollowScores(int scores, int masked) {
     const TensorStats* stats = context_.Stats(scores);
-    if (stats == nullptr || stats->nan_count > 0 || stats->inf_count > 0 || stats->abs_max > kLargestScore) return false;
+    if (stats == nullptr || stats->nan_count > 0 || stats->inf_count > 0 || stats->abs_max > kLargestScore)
+      return false;
     return ReachesSoftmaxOnly(masked, stats->max);
   }
 
@@ -82,7 +89,8 @@ class MaskWalk {
       const TensorStats* stats = context_.Stats(tensor);
       if (node.proto->op_type() != "Softmax" || stats == nullptr || !stats->row_max_min) return false;
       if (*stats->row_max_min < largest_score - kMaskClamp + kGone) return false;
-      evidence = fmt::format("scores up to {:.4g}, smallest row maximum {:.4g} at {}", largest_score, *stats->row_max_min, node.name);
+      evidence = fmt::format("scores up to {:.4g}, smallest row maximum {:.4g} at {}", largest_score,
+                             *stats->row_max_min, node.name);
     }
     return true;
   }
@@ -92,10 +100,12 @@ class MaskWalk {
 
 /// Zeros and values below -65504, and at least one of the latter.
 bool IsMaskConstant(const PlanContext& context, const TensorInfo& tensor, const TensorStats& stats) {
-  if (tensor.data == nullptr || tensor.dtype != DType::kFloat || stats.min >= -kHalfMax || stats.max > 0.0) return false;
+  if (tensor.data == nullptr || tensor.dtype != DType::kFloat || stats.min >= -kHalfMax || stats.max > 0.0)
+    return false;
   if (stats.nan_count > 0 || stats.inf_count > 0) return false;
   const std::vector<float> values = ReadFloats(context.model, *tensor.data);
-  return std::all_of(values.begin(), values.end(), [](float value) { return value == 0.0f || value < -kHalfMax; });
+  return std::all_of(values.begin(), values.end(),
+                     [](float value) { return value == 0.0f || value < -kHalfMax; });
 }
 
 }  // namespace
@@ -109,7 +119,8 @@ void FindMasks(PlanContext* context) {
     MaskWalk walk(*context);
     if (!walk.FollowMask(static_cast<int>(id))) continue;
     for (const int touched : walk.touched) context->mask_fits[static_cast<size_t>(touched)] = true;
-    context->constants.push_back({tensor.name, kMaskClamp, "mask", fmt::format("{:.4g} becomes -32768: {}", stats->min, walk.evidence)});
+    context->constants.push_back({tensor.name, kMaskClamp, "mask",
+                                  fmt::format("{:.4g} becomes -32768: {}", stats->min, walk.evidence)});
   }
 }
 

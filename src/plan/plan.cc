@@ -17,9 +17,10 @@
 namespace halfsafe {
 namespace {
 
-/// Costs in bytes of memory traffic, which is what most layers wait for on a GPU. A multiply-add in FP32 instead of on
-/// FP16 tensor cores costs about as much time as a fifth of a byte (H100: 3.35 TB/s, 67 against 990 TFLOP/s dense).
-/// Every extra kernel (a Cast) costs its launch, about 2 us, of which a graph of kernels hides most: 64 KiB.
+/// Costs in bytes of memory traffic, which is what most layers wait for on a GPU. A multiply-add in FP32
+/// instead of on FP16 tensor cores costs about as much time as a fifth of a byte (H100: 3.35 TB/s, 67 against
+/// 990 TFLOP/s dense). Every extra kernel (a Cast) costs its launch, about 2 us, of which a graph of kernels
+/// hides most: 64 KiB.
 constexpr double kBytesPerMultiplyAdd = 0.2;
 constexpr int64_t kLaunch = 65536;
 
@@ -27,12 +28,14 @@ double ElementsPerSample(const PlanContext& context, int tensor) {
   return ElementsPerSample(context.index, context.ranges, tensor);
 }
 
-/// What FP32 costs a node more than FP16: two bytes for every float element read or written, and its multiply-adds.
+/// What FP32 costs a node more than FP16: two bytes for every float element read or written, and its
+/// multiply-adds.
 int64_t Fp32Cost(const PlanContext& context, const NodeInfo& node) {
   double cost = 1.0 + kBytesPerMultiplyAdd * MultiplyAdds(context.index, context.ranges, node);
   for (const auto* list : {&node.inputs, &node.outputs}) {
     for (const int tensor : *list) {
-      if (tensor >= 0 && IsFloat(context.index.tensor(tensor).dtype)) cost += 2.0 * ElementsPerSample(context, tensor);
+      if (tensor >= 0 && IsFloat(context.index.tensor(tensor).dtype))
+        cost += 2.0 * ElementsPerSample(context, tensor);
     }
   }
   return static_cast<int64_t>(std::llround(cost));
@@ -50,8 +53,11 @@ CutProblem MakeCutProblem(const PlanContext& context, const std::vector<IoPlan>&
     const TensorPorts& ports = context.ports.of(static_cast<int>(id));
     // Constants are stored in whichever type is read: no Cast at run time.
     if (ports.writer == kNoFloat || tensor.kind == TensorKind::kConstant || ports.readers.empty()) continue;
-    const bool fp16_io = std::any_of(io.begin(), io.end(), [&](const IoPlan& plan) { return plan.name == tensor.name; });
-    const auto end = [&](int decider, bool is_io) { return decider >= 0 ? decider : is_io && fp16_io ? kFixedFp16 : kFixedFp32; };
+    const bool fp16_io =
+        std::any_of(io.begin(), io.end(), [&](const IoPlan& plan) { return plan.name == tensor.name; });
+    const auto end = [&](int decider, bool is_io) {
+      return decider >= 0 ? decider : is_io && fp16_io ? kFixedFp16 : kFixedFp32;
+    };
     CutTensor cut;
     cut.writer = end(ports.writer, tensor.kind == TensorKind::kInput);
     for (size_t reader = 0; reader < ports.readers.size(); ++reader) {
@@ -69,11 +75,13 @@ std::vector<IoPlan> ChooseIo(const PlanContext& context) {
   for (size_t id = 0; id < context.index.tensors().size(); ++id) {
     const TensorInfo& tensor = context.index.tensors()[id];
     const bool output = tensor.graph == 0 && tensor.graph_output;
-    if ((tensor.kind != TensorKind::kInput && !output) || tensor.dtype != DType::kFloat || !tensor.is_tensor) continue;
+    if ((tensor.kind != TensorKind::kInput && !output) || tensor.dtype != DType::kFloat || !tensor.is_tensor)
+      continue;
     // An output that is a weight, or that a node can only write as FP32, keeps its type too.
     const int writer = context.ports.of(static_cast<int>(id)).writer;
     const bool fixed = tensor.kind == TensorKind::kConstant || (output && writer == kAlwaysFp32);
-    if (!context.io_stays_fp32[id] && !(fixed && tensor.kind != TensorKind::kInput)) io.push_back({tensor.name, Precision::kFp16});
+    if (!context.io_stays_fp32[id] && !(fixed && tensor.kind != TensorKind::kInput))
+      io.push_back({tensor.name, Precision::kFp16});
   }
   return io;
 }
@@ -84,7 +92,8 @@ std::string SafeEvidence(const PlanContext& context, const NodeInfo& node) {
   for (const auto* list : {&node.inputs, &node.outputs}) {
     for (const int tensor : *list) {
       const TensorStats* stats = tensor < 0 ? nullptr : context.Stats(tensor);
-      if (stats != nullptr && stats->count > 0 && (worst == nullptr || stats->abs_max > worst->abs_max)) worst = stats;
+      if (stats != nullptr && stats->count > 0 && (worst == nullptr || stats->abs_max > worst->abs_max))
+        worst = stats;
     }
   }
   return worst == nullptr ? "" : fmt::format("at most {:.4g}, at {}", worst->abs_max, worst->name);
@@ -99,36 +108,45 @@ void WarnOfWeights(PlanContext* context) {
     total += stats.count;
   }
   if (subnormal > 0) {
-    context->warnings.push_back(fmt::format("{} of {} weights become subnormal in FP16, {} of them zero", subnormal, total, vanishing));
+    context->warnings.push_back(fmt::format("{} of {} weights become subnormal in FP16, {} of them zero",
+                                            subnormal, total, vanishing));
   }
 }
 
 void WarnOfBrokenModel(PlanContext* context) {
   for (const TensorStats& stats : context->ranges.tensors) {
     if (stats.nan_count == 0) continue;
-    context->warnings.push_back(fmt::format("the model is broken in FP32 already: {} is the first tensor with NaN ({})", stats.name, stats.nan_count));
+    context->warnings.push_back(
+        fmt::format("the model is broken in FP32 already: {} is the first tensor with NaN ({})", stats.name,
+                    stats.nan_count));
     return;
   }
 }
 
-Plan Finish(const PlanContext& context, const CutProblem& problem, const std::vector<bool>& fp32, std::vector<IoPlan> io) {
+Plan Finish(const PlanContext& context, const CutProblem& problem, const std::vector<bool>& fp32,
+            std::vector<IoPlan> io) {
   Plan plan;
   plan.model_sha256 = context.model.sha256();
   plan.io = std::move(io);
   plan.constants = context.constants;
   plan.warnings = context.warnings;
   for (size_t id = 0; id < context.exponents.size(); ++id) {
-    if (context.exponents[id] != 0) plan.tensors.push_back({context.index.tensors()[id].name, context.exponents[id]});
+    if (context.exponents[id] != 0)
+      plan.tensors.push_back({context.index.tensors()[id].name, context.exponents[id]});
   }
   for (size_t id = 0; id < context.index.nodes().size(); ++id) {
     const NodeInfo& node = context.index.nodes()[id];
     const Pin& pin = context.pins[id];
     if (!context.ports.Switchable(static_cast<int>(id)) && pin.reason.empty()) continue;
-    if (!context.ports.Switchable(static_cast<int>(id)) && context.ports.WhyNot(static_cast<int>(id)).empty()) continue;
+    if (!context.ports.Switchable(static_cast<int>(id)) && context.ports.WhyNot(static_cast<int>(id)).empty())
+      continue;
     if (!pin.reason.empty()) {
       plan.nodes.push_back({node.name, Precision::kFp32, pin.reason, pin.evidence});
     } else if (fp32[id]) {
-      plan.nodes.push_back({node.name, Precision::kFp32, "cheaper-than-casts", fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves", problem.fp32_cost[id])});
+      plan.nodes.push_back(
+          {node.name, Precision::kFp32, "cheaper-than-casts",
+           fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves",
+                       problem.fp32_cost[id])});
     } else {
       plan.nodes.push_back({node.name, Precision::kFp16, "safe", SafeEvidence(context, node)});
     }
@@ -160,8 +178,8 @@ std::vector<const NodePlan*> Plan::Fp32Nodes() const {
 
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options) {
   if (ranges.model_sha256 != model.sha256()) {
-    throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again", ranges.model_sha256,
-                               model.path().string(), model.sha256()));
+    throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
+                               ranges.model_sha256, model.path().string(), model.sha256()));
   }
   const GraphIndex index(model);
   const PrecisionPorts ports(index);
@@ -187,7 +205,8 @@ Plan PlainFp16Plan(const Model& model) {
   plan.model_sha256 = model.sha256();
   for (size_t id = 0; id < index.nodes().size(); ++id) {
     const int node = static_cast<int>(id);
-    if (ports.Switchable(node) && ports.WhyNot(node).empty()) plan.nodes.push_back({index.node(node).name, Precision::kFp16, "plain", ""});
+    if (ports.Switchable(node) && ports.WhyNot(node).empty())
+      plan.nodes.push_back({index.node(node).name, Precision::kFp16, "plain", ""});
   }
   return plan;
 }

@@ -20,19 +20,28 @@ Precision PrecisionFrom(const JsonReader& json, const char* key) {
 }  // namespace
 
 std::string ToJson(const Plan& plan) {
-  nlohmann::ordered_json json = {{"format", kFormat}, {"version", kVersion}, {"model_sha256", plan.model_sha256}};
+  nlohmann::ordered_json json = {
+      {"format", kFormat}, {"version", kVersion}, {"model_sha256", plan.model_sha256}};
   json["nodes"] = nlohmann::ordered_json::array();
   for (const NodePlan& node : plan.nodes) {
-    json["nodes"].push_back({{"name", node.name}, {"precision", PrecisionName(node.precision)}, {"reason", node.reason}, {"evidence", node.evidence}});
+    json["nodes"].push_back({{"name", node.name},
+                             {"precision", PrecisionName(node.precision)},
+                             {"reason", node.reason},
+                             {"evidence", node.evidence}});
   }
   json["tensors"] = nlohmann::ordered_json::array();
-  for (const TensorPlan& tensor : plan.tensors) json["tensors"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
+  for (const TensorPlan& tensor : plan.tensors)
+    json["tensors"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
   json["constants"] = nlohmann::ordered_json::array();
   for (const ConstantPlan& constant : plan.constants) {
-    json["constants"].push_back({{"name", constant.name}, {"clamp", constant.clamp}, {"reason", constant.reason}, {"evidence", constant.evidence}});
+    json["constants"].push_back({{"name", constant.name},
+                                 {"clamp", constant.clamp},
+                                 {"reason", constant.reason},
+                                 {"evidence", constant.evidence}});
   }
   json["io"] = nlohmann::ordered_json::array();
-  for (const IoPlan& io : plan.io) json["io"].push_back({{"name", io.name}, {"precision", PrecisionName(io.precision)}});
+  for (const IoPlan& io : plan.io)
+    json["io"].push_back({{"name", io.name}, {"precision", PrecisionName(io.precision)}});
   json["warnings"] = plan.warnings;
   return DumpJson(json);
 }
@@ -44,7 +53,8 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   plan.model_sha256 = root.String("model_sha256");
   root.RequireArray("nodes");
   root.ForEachElement("nodes", [&](const JsonReader& json) {
-    plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""), json.StringOr("evidence", "")});
+    plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""),
+                          json.StringOr("evidence", "")});
   });
   root.ForEachElement("tensors", [&](const JsonReader& json) {
     const int64_t exponent = json.Integer("exponent");
@@ -54,9 +64,12 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   root.ForEachElement("constants", [&](const JsonReader& json) {
     const double clamp = json.Number("clamp");
     if (!(clamp > 0.0)) throw json.Wrong("clamp", "a number above zero");
-    plan.constants.push_back({json.String("name"), clamp, json.StringOr("reason", ""), json.StringOr("evidence", "")});
+    plan.constants.push_back(
+        {json.String("name"), clamp, json.StringOr("reason", ""), json.StringOr("evidence", "")});
   });
-  root.ForEachElement("io", [&](const JsonReader& json) { plan.io.push_back({json.String("name"), PrecisionFrom(json, "precision")}); });
+  root.ForEachElement("io", [&](const JsonReader& json) {
+    plan.io.push_back({json.String("name"), PrecisionFrom(json, "precision")});
+  });
   root.ForEachString("warnings", [&](const std::string& warning) { plan.warnings.push_back(warning); });
   return plan;
 }

@@ -52,14 +52,17 @@ void NoHalfType(PlanContext* context, std::string_view name) {
   }
 }
 
-/// Whether everything that a float tensor is computed from is a shape, an integer or a constant; collects the nodes.
+/// Whether everything that a float tensor is computed from is a shape, an integer or a constant; collects the
+/// nodes.
 bool FromShapesOnly(const PlanContext& context, int tensor, std::set<int>* nodes) {
   constexpr size_t kMostNodes = 256;  // Longer computations are no index arithmetic.
   std::vector<int> open = {tensor};
   while (!open.empty()) {
     const TensorInfo& info = context.index.tensor(open.back());
     open.pop_back();
-    if (info.kind == TensorKind::kConstant || (info.is_tensor && info.dtype != DType::kUndefined && !IsFloat(info.dtype))) continue;
+    if (info.kind == TensorKind::kConstant ||
+        (info.is_tensor && info.dtype != DType::kUndefined && !IsFloat(info.dtype)))
+      continue;
     if (info.kind != TensorKind::kActivation || nodes->size() >= kMostNodes) return false;
     const NodeInfo& node = context.index.node(info.producer);
     if (!node.bodies.empty()) return false;
@@ -75,7 +78,8 @@ bool FromShapesOnly(const PlanContext& context, int tensor, std::set<int>* nodes
 void IndexArithmetic(PlanContext* context, std::string_view name) {
   for (size_t id = 0; id < context->index.nodes().size(); ++id) {
     const NodeInfo& node = context->index.nodes()[id];
-    const bool cast = node.proto->op_type() == "Cast" && node.schema != nullptr && !node.inputs.empty() && !node.outputs.empty();
+    const bool cast = node.proto->op_type() == "Cast" && node.schema != nullptr && !node.inputs.empty() &&
+                      !node.outputs.empty();
     if (!cast || node.inputs[0] < 0 || node.outputs[0] < 0) continue;
     const TensorInfo& from = context->index.tensor(node.inputs[0]);
     if (!IsFloat(from.dtype) || IsFloat(context->index.tensor(node.outputs[0]).dtype)) continue;
@@ -83,8 +87,9 @@ void IndexArithmetic(PlanContext* context, std::string_view name) {
     if (!FromShapesOnly(*context, node.inputs[0], &nodes)) continue;
     nodes.insert(static_cast<int>(id));
     for (const int member : nodes) {
-      context->PinNode(member, name, fmt::format("{} turns into the integers of {}", from.name,
-                                                 context->index.tensor(node.outputs[0]).name));
+      context->PinNode(member, name,
+                       fmt::format("{} turns into the integers of {}", from.name,
+                                   context->index.tensor(node.outputs[0]).name));
     }
   }
 }
@@ -94,8 +99,12 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
     const TensorInfo& tensor = context->index.tensors()[id];
     const int number = static_cast<int>(id);
     const TensorStats* stats = context->Stats(number);
-    if (stats == nullptr || tensor.kind == TensorKind::kConstant || context->ports.of(number).writer == kNoFloat) continue;
-    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id] || context->exponents[id] != 0) continue;
+    if (stats == nullptr || tensor.kind == TensorKind::kConstant ||
+        context->ports.of(number).writer == kNoFloat)
+      continue;
+    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id] ||
+        context->exponents[id] != 0)
+      continue;
     context->PinTensor(number, name, Evidence(*stats));
     const bool io = tensor.kind == TensorKind::kInput || (tensor.graph_output && tensor.graph == 0);
     if (io && stats->abs_max > kHalfMax) {
@@ -116,12 +125,15 @@ void NotObserved(PlanContext* context, std::string_view name) {
     if (context->ports.of(number).writer == kNoFloat) continue;
     const bool empty = std::find(tensor.shape.begin(), tensor.shape.end(), 0) != tensor.shape.end();
     const TensorStats* stats = context->Stats(number);
-    const bool seen = stats != nullptr && (stats->constant || stats->count + stats->nan_count + stats->inf_count > 0);
+    const bool seen =
+        stats != nullptr && (stats->constant || stats->count + stats->nan_count + stats->inf_count > 0);
     if (seen || empty) continue;
     ++missing;
     context->PinTensor(number, name, fmt::format("no sample showed a value of {}", tensor.name));
   }
-  if (missing > 0) context->warnings.push_back(fmt::format("{} tensors were never seen with a value; what touches them stays FP32", missing));
+  if (missing > 0)
+    context->warnings.push_back(
+        fmt::format("{} tensors were never seen with a value; what touches them stays FP32", missing));
 }
 
 void PartialSums(PlanContext* context, std::string_view name) {
@@ -137,9 +149,14 @@ void PartialSums(PlanContext* context, std::string_view name) {
 
 void WeightOutOfRange(PlanContext* context, std::string_view name) {
   for (size_t id = 0; id < context->index.tensors().size(); ++id) {
-    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant ? context->Stats(static_cast<int>(id)) : nullptr;
-    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id] || context->exponents[id] != 0) continue;
-    context->PinTensor(static_cast<int>(id), name, fmt::format("weight {} reaches {:.6g}", stats->name, stats->abs_max));
+    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant
+                                   ? context->Stats(static_cast<int>(id))
+                                   : nullptr;
+    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id] ||
+        context->exponents[id] != 0)
+      continue;
+    context->PinTensor(static_cast<int>(id), name,
+                       fmt::format("weight {} reaches {:.6g}", stats->name, stats->abs_max));
   }
 }
 
@@ -147,8 +164,9 @@ void FoldedWeightOutOfRange(PlanContext* context, std::string_view name) {
   for (const FoldedWeights& folded : FoldWeights(context->model, context->index)) {
     if (folded.abs_max <= kHalfMax) continue;
     for (const int node : folded.nodes) {
-      context->PinNode(node, name, fmt::format("folded with what follows, the weights of {} reach {:.6g}",
-                                               context->index.node(folded.nodes.front()).name, folded.abs_max));
+      context->PinNode(node, name,
+                       fmt::format("folded with what follows, the weights of {} reach {:.6g}",
+                                   context->index.node(folded.nodes.front()).name, folded.abs_max));
     }
   }
 }
@@ -156,31 +174,43 @@ void FoldedWeightOutOfRange(PlanContext* context, std::string_view name) {
 /// An epsilon that FP16 turns into zero is no epsilon.
 void ConstantVanishes(PlanContext* context, std::string_view name) {
   for (size_t id = 0; id < context->index.tensors().size(); ++id) {
-    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant ? context->Stats(static_cast<int>(id)) : nullptr;
+    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant
+                                   ? context->Stats(static_cast<int>(id))
+                                   : nullptr;
     if (stats == nullptr || stats->abs_max == 0.0 || stats->count == 0 || stats->abs_max >= 0x1p-25) continue;
-    context->PinTensor(static_cast<int>(id), name, fmt::format("{} is {:.3g}, which FP16 makes zero", stats->name, stats->abs_max));
+    context->PinTensor(static_cast<int>(id), name,
+                       fmt::format("{} is {:.3g}, which FP16 makes zero", stats->name, stats->abs_max));
   }
 }
 
-/// Pins the tensor if FP16 makes values of it zero, and what it is computed from through operators that keep zero.
-void PinVanishing(PlanContext* context, std::string_view name, int tensor, const std::string& pole, int depth) {
+/// Pins the tensor if FP16 makes values of it zero, and what it is computed from through operators that keep
+/// zero.
+void PinVanishing(PlanContext* context, std::string_view name, int tensor, const std::string& pole,
+                  int depth) {
   const TensorInfo& info = context->index.tensor(tensor);
   const TensorStats* stats = context->Stats(tensor);
   if (info.kind == TensorKind::kActivation && stats != nullptr && stats->VanishingCount() > 0) {
-    context->PinTensor(tensor, name, fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
-                                                 stats->VanishingCount(), stats->name, pole));
+    context->PinTensor(
+        tensor, name,
+        fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
+                    stats->VanishingCount(), stats->name, pole));
   }
   if (depth == 0 || info.producer < 0) return;
   const NodeInfo& node = context->index.node(info.producer);
-  static constexpr std::string_view kKeepZero[] = {"Sqrt", "Pow", "Abs", "Add", "Max", "Clip", "Identity", "Reshape", "Unsqueeze"};
-  if (std::find(std::begin(kKeepZero), std::end(kKeepZero), node.proto->op_type()) == std::end(kKeepZero)) return;
-  if (!node.inputs.empty() && node.inputs[0] >= 0) PinVanishing(context, name, node.inputs[0], pole, depth - 1);
+  static constexpr std::string_view kKeepZero[] = {"Sqrt", "Pow",      "Abs",     "Add",      "Max",
+                                                   "Clip", "Identity", "Reshape", "Unsqueeze"};
+  if (std::find(std::begin(kKeepZero), std::end(kKeepZero), node.proto->op_type()) == std::end(kKeepZero))
+    return;
+  if (!node.inputs.empty() && node.inputs[0] >= 0)
+    PinVanishing(context, name, node.inputs[0], pole, depth - 1);
 }
 
 void PoleVanishes(PlanContext* context, std::string_view name) {
   for (const NodeInfo& node : context->index.nodes()) {
     const int pole = TraitsOf(*node.proto).pole;
-    if (pole < 0 || static_cast<size_t>(pole) >= node.inputs.size() || node.inputs[static_cast<size_t>(pole)] < 0) continue;
+    if (pole < 0 || static_cast<size_t>(pole) >= node.inputs.size() ||
+        node.inputs[static_cast<size_t>(pole)] < 0)
+      continue;
     PinVanishing(context, name, node.inputs[static_cast<size_t>(pole)], node.name, 4);
   }
 }
@@ -188,12 +218,15 @@ void PoleVanishes(PlanContext* context, std::string_view name) {
 constexpr Rule kRules[] = {
     {"user", &PinnedByUser, "You asked for FP32 with --keep or --keep-op."},
     {"no-half-type", &NoHalfType, "The operator has no FP16 form in the model's opset."},
-    {"index-arithmetic", &IndexArithmetic, "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
-    {"overflow", &TensorOverflows, "A tensor that the node writes or reads passes the threshold, or is infinite."},
+    {"index-arithmetic", &IndexArithmetic,
+     "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
+    {"overflow", &TensorOverflows,
+     "A tensor that the node writes or reads passes the threshold, or is infinite."},
     {"not-observed", &NotObserved, "No sample showed what a tensor of the node does."},
     {"partial-sums", &PartialSums, "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
     {"weight-out-of-range", &WeightOutOfRange, "A weight passes 65504."},
-    {"folded-weight-out-of-range", &FoldedWeightOutOfRange, "Folded together as engine builders do, the weights pass 65504."},
+    {"folded-weight-out-of-range", &FoldedWeightOutOfRange,
+     "Folded together as engine builders do, the weights pass 65504."},
     {"constant-vanishes", &ConstantVanishes, "FP16 turns a constant, such as an epsilon, into zero."},
     {"pole-vanishes", &PoleVanishes, "FP16 turns values into zero where the next operator divides by them."},
 };

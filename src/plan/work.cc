@@ -16,15 +16,19 @@ double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int 
 }
 
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node) {
-  if (TraitsOf(*node.proto).sums != Sums::kProducts || node.inputs.size() < 2 || node.inputs[1] < 0) return 0.0;
+  if (TraitsOf(*node.proto).sums != Sums::kProducts || node.inputs.size() < 2 || node.inputs[1] < 0)
+    return 0.0;
   const TensorInfo& weight = index.tensor(node.inputs[1]);
   const double outputs = node.outputs[0] < 0 ? 0.0 : ElementsPerSample(index, ranges, node.outputs[0]);
   if (weight.shape.empty()) return outputs;
-  const auto size = [&](size_t axis) { return static_cast<double>(std::max<int64_t>(1, weight.shape[axis])); };
+  const auto size = [&](size_t axis) {
+    return static_cast<double>(std::max<int64_t>(1, weight.shape[axis]));
+  };
   const std::string& op = node.proto->op_type();
   double per_result = 1.0;
   if (op == "Conv" || op == "ConvTranspose") {
-    // Conv: M x C/group x kernel, an output meets all but the first axis. ConvTranspose: C x M/group x kernel, an input does.
+    // Conv: M x C/group x kernel, an output meets all but the first axis. ConvTranspose: C x M/group x
+    // kernel, an input does.
     for (size_t axis = 1; axis < weight.shape.size(); ++axis) per_result *= size(axis);
     return (op == "Conv" ? outputs : ElementsPerSample(index, ranges, node.inputs[0])) * per_result;
   }

@@ -11,7 +11,8 @@ namespace halfsafe {
 /// Elements that one sample has on average; a guess of 1024 where the scan did not see the tensor.
 double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int tensor);
 
-/// Multiply-adds that one sample costs at a Conv, ConvTranspose, Gemm, MatMul or Einsum; 0 for other operators.
+/// Multiply-adds that one sample costs at a Conv, ConvTranspose, Gemm, MatMul or Einsum; 0 for other
+/// operators.
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node);
 
 /// The share of all multiply-adds that the plan puts in FP16; nothing when the model has none.

@@ -15,14 +15,19 @@
 namespace halfsafe {
 namespace {
 
-InputSpec SpecOf(const TensorInfo& tensor) { return {tensor.name, tensor.dtype, tensor.shape, !tensor.has_rank}; }
+InputSpec SpecOf(const TensorInfo& tensor) {
+  return {tensor.name, tensor.dtype, tensor.shape, !tensor.has_rank};
+}
 
 std::string ShapeOf(const InputSpec& spec) { return spec.any_rank ? "[...]" : ShapeText(spec.shape); }
 
 nlohmann::ordered_json ToJson(const std::vector<InputSpec>& specs) {
   nlohmann::ordered_json json = nlohmann::ordered_json::array();
   for (const InputSpec& spec : specs) {
-    json.push_back({{"name", spec.name}, {"dtype", DTypeName(spec.dtype)}, {"shape", spec.any_rank ? nlohmann::ordered_json() : nlohmann::ordered_json(spec.shape)}});
+    json.push_back(
+        {{"name", spec.name},
+         {"dtype", DTypeName(spec.dtype)},
+         {"shape", spec.any_rank ? nlohmann::ordered_json() : nlohmann::ordered_json(spec.shape)}});
   }
   return json;
 }
@@ -35,7 +40,8 @@ Inspection Inspect(const Model& model) {
   result.path = model.path().string();
   result.sha256 = model.sha256();
   result.bytes = model.bytes();
-  for (const auto& import : model.proto().opset_import()) result.opsets[import.domain()] = static_cast<int>(import.version());
+  for (const auto& import : model.proto().opset_import())
+    result.opsets[import.domain()] = static_cast<int>(import.version());
   result.inputs = model.Inputs();
   for (const int output : index.graphs()[0].outputs) result.outputs.push_back(SpecOf(index.tensor(output)));
   std::set<std::string> no_schema;
@@ -48,7 +54,8 @@ Inspection Inspect(const Model& model) {
     result.weights += stats.count;
     result.subnormal += stats.subnormal_count;
     result.vanishing += stats.VanishingCount();
-    if (stats.overflow_count + stats.inf_count + stats.nan_count > 0) result.overflowing_weights.push_back(stats);
+    if (stats.overflow_count + stats.inf_count + stats.nan_count > 0)
+      result.overflowing_weights.push_back(stats);
   }
   for (const FoldedWeights& folded : FoldWeights(model, index)) {
     result.folded += folded.count;
@@ -62,18 +69,26 @@ Inspection Inspect(const Model& model) {
 }
 
 std::string ToText(const Inspection& inspection) {
-  std::string text = fmt::format("{} ({}), SHA-256 {}\n", inspection.path, ByteText(inspection.bytes), inspection.sha256);
-  for (const auto& [domain, version] : inspection.opsets) text += fmt::format("opset {} {}\n", domain.empty() ? "ai.onnx" : domain, version);
-  for (const InputSpec& input : inspection.inputs) text += fmt::format("input  {} {} {}\n", input.name, DTypeName(input.dtype), ShapeOf(input));
-  for (const InputSpec& output : inspection.outputs) text += fmt::format("output {} {} {}\n", output.name, DTypeName(output.dtype), ShapeOf(output));
+  std::string text =
+      fmt::format("{} ({}), SHA-256 {}\n", inspection.path, ByteText(inspection.bytes), inspection.sha256);
+  for (const auto& [domain, version] : inspection.opsets)
+    text += fmt::format("opset {} {}\n", domain.empty() ? "ai.onnx" : domain, version);
+  for (const InputSpec& input : inspection.inputs)
+    text += fmt::format("input  {} {} {}\n", input.name, DTypeName(input.dtype), ShapeOf(input));
+  for (const InputSpec& output : inspection.outputs)
+    text += fmt::format("output {} {} {}\n", output.name, DTypeName(output.dtype), ShapeOf(output));
   text += "operators";
   for (const auto& [op, count] : inspection.operators) text += fmt::format(" {}:{}", op, count);
   text += "\n";
-  if (!inspection.no_schema.empty()) text += fmt::format("operators that ONNX doesn't define: {}\n", fmt::join(inspection.no_schema, ", "));
-  text += fmt::format("weights: {} float values; in FP16 {} become subnormal, {} of them zero\n", inspection.weights, inspection.subnormal, inspection.vanishing);
+  if (!inspection.no_schema.empty())
+    text += fmt::format("operators that ONNX doesn't define: {}\n", fmt::join(inspection.no_schema, ", "));
+  text += fmt::format("weights: {} float values; in FP16 {} become subnormal, {} of them zero\n",
+                      inspection.weights, inspection.subnormal, inspection.vanishing);
   if (inspection.folded > 0) {
-    text += fmt::format("folded as engine builders do (Conv or Gemm with what scales it): {} values, {} become subnormal or zero\n",
-                        inspection.folded, inspection.folded_subnormal);
+    text += fmt::format(
+        "folded as engine builders do (Conv or Gemm with what scales it): {} values, {} become subnormal or "
+        "zero\n",
+        inspection.folded, inspection.folded_subnormal);
   }
   for (const TensorStats& stats : inspection.overflowing_weights) {
     const uint64_t total = stats.count + stats.inf_count + stats.nan_count;
@@ -82,24 +97,39 @@ std::string ToText(const Inspection& inspection) {
     if (total > stats.count) text += fmt::format(", {} infinite, {} NaN", stats.inf_count, stats.nan_count);
     text += "\n";
   }
-  for (const FoldFinding& fold : inspection.overflowing_folds) text += fmt::format("folded weight past 65504: {} reach {:.6g}\n", fold.nodes, fold.abs_max);
+  for (const FoldFinding& fold : inspection.overflowing_folds)
+    text += fmt::format("folded weight past 65504: {} reach {:.6g}\n", fold.nodes, fold.abs_max);
   return text;
 }
 
 void WriteInspection(const Inspection& inspection, const std::filesystem::path& path) {
-  nlohmann::ordered_json json = {{"format", "halfsafe-inspection"}, {"version", 1}, {"model_sha256", inspection.sha256},
-                                 {"model", inspection.path}, {"model_bytes", inspection.bytes}, {"opsets", inspection.opsets},
-                                 {"inputs", ToJson(inspection.inputs)}, {"outputs", ToJson(inspection.outputs)},
-                                 {"operators", inspection.operators}, {"operators_without_schema", inspection.no_schema},
-                                 {"weights", inspection.weights}, {"subnormal", inspection.subnormal}, {"vanishing", inspection.vanishing},
-                                 {"folded_weights", inspection.folded}, {"folded_subnormal", inspection.folded_subnormal}};
+  nlohmann::ordered_json json = {{"format", "halfsafe-inspection"},
+                                 {"version", 1},
+                                 {"model_sha256", inspection.sha256},
+                                 {"model", inspection.path},
+                                 {"model_bytes", inspection.bytes},
+                                 {"opsets", inspection.opsets},
+                                 {"inputs", ToJson(inspection.inputs)},
+                                 {"outputs", ToJson(inspection.outputs)},
+                                 {"operators", inspection.operators},
+                                 {"operators_without_schema", inspection.no_schema},
+                                 {"weights", inspection.weights},
+                                 {"subnormal", inspection.subnormal},
+                                 {"vanishing", inspection.vanishing},
+                                 {"folded_weights", inspection.folded},
+                                 {"folded_subnormal", inspection.folded_subnormal}};
   json["overflowing_weights"] = nlohmann::ordered_json::array();
   for (const TensorStats& stats : inspection.overflowing_weights) {
-    json["overflowing_weights"].push_back({{"name", stats.name}, {"min", stats.min}, {"max", stats.max}, {"overflow_count", stats.overflow_count},
-                                           {"inf_count", stats.inf_count}, {"nan_count", stats.nan_count}});
+    json["overflowing_weights"].push_back({{"name", stats.name},
+                                           {"min", stats.min},
+                                           {"max", stats.max},
+                                           {"overflow_count", stats.overflow_count},
+                                           {"inf_count", stats.inf_count},
+                                           {"nan_count", stats.nan_count}});
   }
   json["overflowing_folds"] = nlohmann::ordered_json::array();
-  for (const FoldFinding& fold : inspection.overflowing_folds) json["overflowing_folds"].push_back({{"nodes", fold.nodes}, {"abs_max", fold.abs_max}});
+  for (const FoldFinding& fold : inspection.overflowing_folds)
+    json["overflowing_folds"].push_back({{"nodes", fold.nodes}, {"abs_max", fold.abs_max}});
   WriteFileAtomically(path, DumpJson(json));
 }
 

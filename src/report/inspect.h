@@ -20,15 +20,16 @@ struct FoldFinding {
 struct Inspection {
   std::string path, sha256;
   uint64_t bytes = 0;
-  std::map<std::string, int> opsets;             ///< Version per domain ("" is the standard one).
+  std::map<std::string, int> opsets;  ///< Version per domain ("" is the standard one).
   std::vector<InputSpec> inputs, outputs;
-  std::map<std::string, size_t> operators;       ///< Nodes per operator, bodies included.
-  std::vector<std::string> no_schema;            ///< Operators that ONNX doesn't define.
-  uint64_t weights = 0;                          ///< Float elements in constants.
+  std::map<std::string, size_t> operators;  ///< Nodes per operator, bodies included.
+  std::vector<std::string> no_schema;       ///< Operators that ONNX doesn't define.
+  uint64_t weights = 0;                     ///< Float elements in constants.
   uint64_t subnormal = 0, vanishing = 0;
   std::vector<TensorStats> overflowing_weights;  ///< Past 65504.
   std::vector<FoldFinding> overflowing_folds;
-  uint64_t folded = 0, folded_subnormal = 0;     ///< Elements of folded weights, and those that go subnormal or vanish.
+  uint64_t folded = 0,
+           folded_subnormal = 0;  ///< Elements of folded weights, and those that go subnormal or vanish.
 };
 
 Inspection Inspect(const Model& model);

@@ -25,16 +25,19 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
     }
     report->overflowing.push_back(std::move(row));
   }
-  std::stable_sort(report->overflowing.begin(), report->overflowing.end(), [](const OverflowRow& a, const OverflowRow& b) {
-    const bool a_broken = a.stats.nan_count + a.stats.inf_count > 0, b_broken = b.stats.nan_count + b.stats.inf_count > 0;
-    return a_broken != b_broken ? a_broken : a.stats.abs_max > b.stats.abs_max;
-  });
+  std::stable_sort(report->overflowing.begin(), report->overflowing.end(),
+                   [](const OverflowRow& a, const OverflowRow& b) {
+                     const bool a_broken = a.stats.nan_count + a.stats.inf_count > 0,
+                                b_broken = b.stats.nan_count + b.stats.inf_count > 0;
+                     return a_broken != b_broken ? a_broken : a.stats.abs_max > b.stats.abs_max;
+                   });
   for (const TensorStats& stats : ranges.tensors) {
     if (!stats.constant) ++report->tensors;
     if (stats.constant && stats.overflow_count > 0) {
       report->out_of_range_weights.push_back(fmt::format("{} (max |x| {:.4g})", stats.name, stats.abs_max));
     }
-    if (stats.sum_bound && *stats.sum_bound > kHalfMax && stats.abs_max <= kHalfMax) report->partial_sums.push_back(stats.name);
+    if (stats.sum_bound && *stats.sum_bound > kHalfMax && stats.abs_max <= kHalfMax)
+      report->partial_sums.push_back(stats.name);
   }
 }
 
@@ -43,7 +46,8 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
   report->nodes = plan.nodes.size();
   for (const NodePlan* node : plan.Fp32Nodes()) {
     const int id = index.FindNode(node->name);
-    report->fp32_nodes.push_back({node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
+    report->fp32_nodes.push_back(
+        {node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
   }
   report->constants = plan.constants;
   report->rescaled = plan.tensors;

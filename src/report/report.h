@@ -19,12 +19,13 @@ struct Fp32Node {
 /// A tensor past the limits, for tables.
 struct OverflowRow {
   std::string tensor;
-  std::string node;     ///< The node that writes it; empty for inputs.
+  std::string node;  ///< The node that writes it; empty for inputs.
   std::string op_type;
   TensorStats stats;
 };
 
-/// Everything a command has to say about a model, in one value. Parts that a command doesn't produce stay empty.
+/// Everything a command has to say about a model, in one value. Parts that a command doesn't produce stay
+/// empty.
 struct Report {
   std::string command;
   std::string model_path;
@@ -32,14 +33,15 @@ struct Report {
   uint64_t model_bytes = 0;
   uint64_t samples = 0;
   double threshold = 10000.0;
-  uint64_t tensors = 0;                    ///< Float tensors seen.
-  std::vector<OverflowRow> overflowing;    ///< Largest first.
+  uint64_t tensors = 0;                  ///< Float tensors seen.
+  std::vector<OverflowRow> overflowing;  ///< Largest first.
   std::vector<std::string> out_of_range_weights;
-  std::vector<std::string> partial_sums;   ///< Tensors whose sums on the way may pass 65504 although they don't.
-  uint64_t nodes = 0;                      ///< Nodes that could be FP16 or had to stay FP32.
+  std::vector<std::string>
+      partial_sums;    ///< Tensors whose sums on the way may pass 65504 although they don't.
+  uint64_t nodes = 0;  ///< Nodes that could be FP16 or had to stay FP32.
   std::vector<Fp32Node> fp32_nodes;
   std::vector<ConstantPlan> constants;
-  std::vector<TensorPlan> rescaled;        ///< Tensors and constants stored times a power of two.
+  std::vector<TensorPlan> rescaled;          ///< Tensors and constants stored times a power of two.
   std::optional<double> fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
   std::string fixed_path;
   uint64_t fixed_bytes = 0;
@@ -49,7 +51,7 @@ struct Report {
   std::vector<Widening> widenings;
   Tolerance tolerance;
   std::vector<std::string> warnings;
-  std::string verdict;                     ///< "right", "right-but-fp32" or "not-right"; empty without a check.
+  std::string verdict;  ///< "right", "right-but-fp32" or "not-right"; empty without a check.
   double seconds = 0.0;
 };
 

@@ -13,19 +13,35 @@ Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(); 
 
 Json ToJson(const std::optional<FirstNonFinite>& first) {
   if (!first) return nullptr;
-  return {{"tensor", first->tensor}, {"node", first->node}, {"op_type", first->op_type}, {"sample", first->sample}};
+  return {{"tensor", first->tensor},
+          {"node", first->node},
+          {"op_type", first->op_type},
+          {"sample", first->sample}};
 }
 
 Json ToJson(const ModelErrors& errors) {
-  Json json = {{"right", errors.right}, {"failure", errors.failure}, {"first_inf", ToJson(errors.first_inf)}, {"first_nan", ToJson(errors.first_nan)},
-               {"nonfinite_outputs", errors.nonfinite_outputs}, {"outputs", Json::array()}};
+  Json json = {{"right", errors.right},
+               {"failure", errors.failure},
+               {"first_inf", ToJson(errors.first_inf)},
+               {"first_nan", ToJson(errors.first_nan)},
+               {"nonfinite_outputs", errors.nonfinite_outputs},
+               {"outputs", Json::array()}};
   for (const OutputError& output : errors.outputs) {
-    json["outputs"].push_back({{"name", output.name}, {"dtype", DTypeName(output.dtype)}, {"right", output.right},
-                               {"count", output.count}, {"rel_l2", Number(output.rel_l2)}, {"rel_l2_sample", output.rel_l2_sample},
-                               {"max_abs", Number(output.max_abs)}, {"max_rel", Number(output.max_rel)},
-                               {"mean_abs", Number(output.mean_abs)}, {"cosine", Number(output.cosine)},
-                               {"needed_atol", Number(output.needed_atol)}, {"new_nonfinite", output.new_nonfinite},
-                               {"flips", output.flips}, {"flip_share", output.flip_share}, {"problem", output.problem}});
+    json["outputs"].push_back({{"name", output.name},
+                               {"dtype", DTypeName(output.dtype)},
+                               {"right", output.right},
+                               {"count", output.count},
+                               {"rel_l2", Number(output.rel_l2)},
+                               {"rel_l2_sample", output.rel_l2_sample},
+                               {"max_abs", Number(output.max_abs)},
+                               {"max_rel", Number(output.max_rel)},
+                               {"mean_abs", Number(output.mean_abs)},
+                               {"cosine", Number(output.cosine)},
+                               {"needed_atol", Number(output.needed_atol)},
+                               {"new_nonfinite", output.new_nonfinite},
+                               {"flips", output.flips},
+                               {"flip_share", output.flip_share},
+                               {"problem", output.problem}});
   }
   return json;
 }
@@ -33,9 +49,14 @@ Json ToJson(const ModelErrors& errors) {
 Json Overflowing(const Report& report) {
   Json rows = Json::array();
   for (const OverflowRow& row : report.overflowing) {
-    rows.push_back({{"tensor", row.tensor}, {"node", row.node}, {"op_type", row.op_type}, {"abs_max", Number(row.stats.abs_max)},
-                    {"abs_max_sample", row.stats.abs_max_sample}, {"overflow_count", row.stats.overflow_count},
-                    {"nan_count", row.stats.nan_count}, {"inf_count", row.stats.inf_count}});
+    rows.push_back({{"tensor", row.tensor},
+                    {"node", row.node},
+                    {"op_type", row.op_type},
+                    {"abs_max", Number(row.stats.abs_max)},
+                    {"abs_max_sample", row.stats.abs_max_sample},
+                    {"overflow_count", row.stats.overflow_count},
+                    {"nan_count", row.stats.nan_count},
+                    {"inf_count", row.stats.inf_count}});
   }
   return rows;
 }
@@ -43,12 +64,24 @@ Json Overflowing(const Report& report) {
 }  // namespace
 
 std::string ToJson(const Report& report) {
-  Json json = {{"format", "halfsafe-result"}, {"version", 1}, {"model_sha256", report.model_sha256}, {"command", report.command},
-               {"verdict", report.verdict}, {"model", report.model_path}, {"model_bytes", report.model_bytes},
-               {"fixed", report.fixed_path}, {"fixed_bytes", report.fixed_bytes}, {"samples", report.samples},
-               {"threshold", report.threshold}, {"tensors", report.tensors}, {"nodes", report.nodes}, {"casts", report.casts},
-               {"fp16_multiply_adds", report.fp16_multiply_adds ? Json(*report.fp16_multiply_adds) : Json()}, {"seconds", report.seconds}};
-  json["tolerance"] = {{"rel_l2", report.tolerance.rel_l2}, {"max_flips", report.tolerance.max_flips},
+  Json json = {{"format", "halfsafe-result"},
+               {"version", 1},
+               {"model_sha256", report.model_sha256},
+               {"command", report.command},
+               {"verdict", report.verdict},
+               {"model", report.model_path},
+               {"model_bytes", report.model_bytes},
+               {"fixed", report.fixed_path},
+               {"fixed_bytes", report.fixed_bytes},
+               {"samples", report.samples},
+               {"threshold", report.threshold},
+               {"tensors", report.tensors},
+               {"nodes", report.nodes},
+               {"casts", report.casts},
+               {"fp16_multiply_adds", report.fp16_multiply_adds ? Json(*report.fp16_multiply_adds) : Json()},
+               {"seconds", report.seconds}};
+  json["tolerance"] = {{"rel_l2", report.tolerance.rel_l2},
+                       {"max_flips", report.tolerance.max_flips},
                        {"rtol", report.tolerance.rtol ? Json(*report.tolerance.rtol) : Json()},
                        {"atol", report.tolerance.atol ? Json(*report.tolerance.atol) : Json()}};
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
@@ -58,14 +91,19 @@ std::string ToJson(const Report& report) {
   json["overflowing"] = Overflowing(report);
   json["fp32_nodes"] = Json::array();
   for (const Fp32Node& node : report.fp32_nodes) {
-    json["fp32_nodes"].push_back({{"name", node.name}, {"op_type", node.op_type}, {"reason", node.reason}, {"evidence", node.evidence}});
+    json["fp32_nodes"].push_back({{"name", node.name},
+                                  {"op_type", node.op_type},
+                                  {"reason", node.reason},
+                                  {"evidence", node.evidence}});
   }
   json["constants"] = Json::array();
   for (const ConstantPlan& constant : report.constants) {
-    json["constants"].push_back({{"name", constant.name}, {"clamp", constant.clamp}, {"evidence", constant.evidence}});
+    json["constants"].push_back(
+        {{"name", constant.name}, {"clamp", constant.clamp}, {"evidence", constant.evidence}});
   }
   json["rescaled"] = Json::array();
-  for (const TensorPlan& tensor : report.rescaled) json["rescaled"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
+  for (const TensorPlan& tensor : report.rescaled)
+    json["rescaled"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
   json["widenings"] = Json::array();
   for (const Widening& step : report.widenings) {
     json["widenings"].push_back({{"nodes", step.nodes}, {"predicted_rel_l2", Number(step.predicted_rel_l2)}});

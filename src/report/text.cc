@@ -14,7 +14,8 @@ constexpr size_t kRows = 10;
 
 /// Columns of a UTF-8 string, counting code points.
 size_t Columns(std::string_view text) {
-  return static_cast<size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
+  return static_cast<size_t>(
+      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
 }
 
 /// Shortens a name in the middle: its end tells more than its beginning.
@@ -27,7 +28,8 @@ std::string Fit(const std::string& text, size_t width) {
 std::string Number(double value) {
   if (std::isnan(value)) return "nan";
   if (std::isinf(value)) return "inf";
-  return value != 0.0 && (std::fabs(value) < 1e-2 || std::fabs(value) >= 1e6) ? fmt::format("{:.2e}", value) : fmt::format("{:.4g}", value);
+  return value != 0.0 && (std::fabs(value) < 1e-2 || std::fabs(value) >= 1e6) ? fmt::format("{:.2e}", value)
+                                                                              : fmt::format("{:.4g}", value);
 }
 
 /// Left-aligned columns under a heading; the first column gives way when the terminal is narrow.
@@ -62,22 +64,28 @@ std::string Peak(const TensorStats& stats) {
 
 std::string OverflowTable(const Report& report, int width) {
   if (report.tensors == 0 && report.overflowing.empty()) return "";
-  std::string text = fmt::format("Overflow: {} of {} tensors pass {:g}", report.overflowing.size(), report.tensors, report.threshold);
-  const auto past = std::count_if(report.overflowing.begin(), report.overflowing.end(),
-                                  [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
+  std::string text = fmt::format("Overflow: {} of {} tensors pass {:g}", report.overflowing.size(),
+                                 report.tensors, report.threshold);
+  const auto past = std::count_if(
+      report.overflowing.begin(), report.overflowing.end(),
+      [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
   text += past > 0 ? fmt::format(", {} pass FP16's 65504\n", past) : "\n";
   std::vector<std::vector<std::string>> rows = {{"tensor", "operator", "max |x|", "sample"}};
   for (size_t i = 0; i < std::min(kRows, report.overflowing.size()); ++i) {
     const OverflowRow& row = report.overflowing[i];
-    rows.push_back({row.tensor, row.op_type.empty() ? "(input)" : row.op_type, Peak(row.stats), Fit(row.stats.abs_max_sample, 32)});
+    rows.push_back({row.tensor, row.op_type.empty() ? "(input)" : row.op_type, Peak(row.stats),
+                    Fit(row.stats.abs_max_sample, 32)});
   }
   if (rows.size() > 1) text += Table(rows, width);
-  if (report.overflowing.size() > kRows) text += fmt::format("  ... and {} more\n", report.overflowing.size() - kRows);
+  if (report.overflowing.size() > kRows)
+    text += fmt::format("  ... and {} more\n", report.overflowing.size() - kRows);
   if (!report.out_of_range_weights.empty()) {
     text += fmt::format("Weights past 65504: {}\n", fmt::join(report.out_of_range_weights, ", "));
   }
   if (!report.partial_sums.empty()) {
-    text += fmt::format("Sums that may pass 65504 on the way, if a runtime accumulates in FP16: {} (see --accumulate)\n", report.partial_sums.size());
+    text += fmt::format(
+        "Sums that may pass 65504 on the way, if a runtime accumulates in FP16: {} (see --accumulate)\n",
+        report.partial_sums.size());
   }
   return text;
 }
@@ -85,7 +93,9 @@ std::string OverflowTable(const Report& report, int width) {
 std::string PlanTable(const Report& report, int width) {
   if (report.nodes == 0) return "";
   std::string text = fmt::format("Plan: {} of {} nodes stay FP32", report.fp32_nodes.size(), report.nodes);
-  text += report.fp16_multiply_adds ? fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * *report.fp16_multiply_adds) : "\n";
+  text += report.fp16_multiply_adds
+              ? fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * *report.fp16_multiply_adds)
+              : "\n";
   std::map<std::string, size_t> reasons;
   for (const Fp32Node& node : report.fp32_nodes) ++reasons[node.reason];
   std::vector<std::vector<std::string>> rows = {{"node", "operator", "why", "evidence"}};
@@ -99,9 +109,11 @@ std::string PlanTable(const Report& report, int width) {
     for (const auto& [reason, count] : reasons) text += fmt::format(" {} {}", count, reason);
     text += "\n";
   }
-  for (const ConstantPlan& constant : report.constants) text += fmt::format("  constant {}: {}\n", constant.name, constant.evidence);
+  for (const ConstantPlan& constant : report.constants)
+    text += fmt::format("  constant {}: {}\n", constant.name, constant.evidence);
   for (const TensorPlan& tensor : report.rescaled) {
-    text += fmt::format("  {} is stored times 2^{}, which the constants around it absorb exactly\n", tensor.name, -tensor.exponent);
+    text += fmt::format("  {} is stored times 2^{}, which the constants around it absorb exactly\n",
+                        tensor.name, -tensor.exponent);
   }
   return text;
 }
@@ -114,27 +126,35 @@ std::string ErrorCell(const OutputError& output) {
 }
 
 std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int width) {
-  std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n", check.samples,
-                                 check.samples == 1 ? "" : "s", tolerance.rel_l2);
-  std::vector<std::vector<std::string>> rows = {{"output", "plain FP16", "fixed", "max |error|", "cosine", ""}};
+  std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n",
+                                 check.samples, check.samples == 1 ? "" : "s", tolerance.rel_l2);
+  std::vector<std::vector<std::string>> rows = {
+      {"output", "plain FP16", "fixed", "max |error|", "cosine", ""}};
   for (size_t i = 0; i < check.fixed.outputs.size(); ++i) {
     const OutputError& output = check.fixed.outputs[i];
-    rows.push_back({output.name, check.plain && i < check.plain->outputs.size() ? ErrorCell(check.plain->outputs[i]) : "-", ErrorCell(output), Number(output.max_abs),
-                    fmt::format("{:.6f}", output.cosine), output.right ? "right" : "NOT RIGHT"});
+    rows.push_back({output.name,
+                    check.plain && i < check.plain->outputs.size() ? ErrorCell(check.plain->outputs[i]) : "-",
+                    ErrorCell(output), Number(output.max_abs), fmt::format("{:.6f}", output.cosine),
+                    output.right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
   const auto first = [&](const char* model, const std::optional<FirstNonFinite>& where, const char* what) {
-    if (where) text += fmt::format("  {}: first {} at {}, made by {} ({}) in sample {}\n", model, what, where->tensor, where->node, where->op_type, where->sample);
+    if (where)
+      text += fmt::format("  {}: first {} at {}, made by {} ({}) in sample {}\n", model, what, where->tensor,
+                          where->node, where->op_type, where->sample);
   };
   if (check.plain) {
     first("plain FP16", check.plain->first_inf, "infinity");
     first("plain FP16", check.plain->first_nan, "NaN");
     if (!check.plain->nonfinite_outputs.empty()) {
-      text += fmt::format("  plain FP16: not finite at {}\n", fmt::join(check.plain->nonfinite_outputs, ", "));
+      text +=
+          fmt::format("  plain FP16: not finite at {}\n", fmt::join(check.plain->nonfinite_outputs, ", "));
     }
   }
-  if (check.plain && !check.plain->failure.empty()) text += fmt::format("  plain FP16 does not run: {}\n", check.plain->failure);
-  if (!check.fixed.failure.empty()) text += fmt::format("  the fixed model does not run: {}\n", check.fixed.failure);
+  if (check.plain && !check.plain->failure.empty())
+    text += fmt::format("  plain FP16 does not run: {}\n", check.plain->failure);
+  if (!check.fixed.failure.empty())
+    text += fmt::format("  the fixed model does not run: {}\n", check.fixed.failure);
   first("fixed", check.fixed.first_inf, "infinity");
   first("fixed", check.fixed.first_nan, "NaN");
   return text;
@@ -154,17 +174,20 @@ std::string VerdictLine(const Report& report, bool color) {
 
 std::string ToText(const Report& report, int width, bool color) {
   std::string text = fmt::format("{} ({})", report.model_path, ByteText(report.model_bytes));
-  if (report.samples > 0) text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
+  if (report.samples > 0)
+    text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
   text += "\n" + OverflowTable(report, width) + PlanTable(report, width);
   for (const Widening& step : report.widenings) {
-    text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(), step.nodes.size() == 1 ? "" : "s");
+    text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
+                        step.nodes.size() == 1 ? "" : "s");
   }
   if (!report.fixed_path.empty()) {
-    text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path, ByteText(report.fixed_bytes),
-                        ByteText(report.model_bytes), report.casts);
+    text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path,
+                        ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts);
   }
   if (report.check) text += CheckTable(*report.check, report.tolerance, width);
-  if (report.holdout) text += "Held out of calibration. " + CheckTable(*report.holdout, report.tolerance, width);
+  if (report.holdout)
+    text += "Held out of calibration. " + CheckTable(*report.holdout, report.tolerance, width);
   for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
   return text + VerdictLine(report, color);
 }

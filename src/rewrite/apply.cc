@@ -12,13 +12,18 @@ namespace {
 constexpr size_t kSmall = 1024;
 
 constexpr Pass kPasses[] = {
-    {"rescale", &Rescale},              {"choose-types", &ChooseTypes},     {"convert-constants", &ConvertConstants}, {"insert-casts", &InsertCasts},
-    {"connect-readers", &ConnectReaders}, {"retype-attributes", &RetypeAttributes}, {"retype-values", &RetypeValues},
+    {"rescale", &Rescale},
+    {"choose-types", &ChooseTypes},
+    {"convert-constants", &ConvertConstants},
+    {"insert-casts", &InsertCasts},
+    {"connect-readers", &ConnectReaders},
+    {"retype-attributes", &RetypeAttributes},
+    {"retype-values", &RetypeValues},
     {"place-nodes", &PlaceNodes},
 };
 
-/// Numbers the copy's graphs and nodes as GraphIndex numbers the original's: a graph when it is met, a node after the
-/// bodies that it holds.
+/// Numbers the copy's graphs and nodes as GraphIndex numbers the original's: a graph when it is met, a node
+/// after the bodies that it holds.
 void Number(onnx::GraphProto* graph, Rewriter* rewriter) {
   rewriter->graphs.push_back(graph);
   for (auto& node : *graph->mutable_node()) {
@@ -32,13 +37,15 @@ void Number(onnx::GraphProto* graph, Rewriter* rewriter) {
 /// Pairs every tensor constant with its copy, and gives back the data of all that no conversion will fill.
 void PairTensors(Rewriter* rewriter) {
   std::vector<const onnx::TensorProto*> originals;
-  ForEachTensorConstant(rewriter->model.proto().graph(), [&](const onnx::TensorProto& tensor) { originals.push_back(&tensor); });
+  ForEachTensorConstant(rewriter->model.proto().graph(),
+                        [&](const onnx::TensorProto& tensor) { originals.push_back(&tensor); });
   size_t next = 0;
   ForEachMutableTensorConstant(rewriter->proto.mutable_graph(),
                                [&](onnx::TensorProto* copy) { rewriter->copies[originals[next++]] = copy; });
   std::unordered_set<const onnx::TensorProto*> filled;
   for (const TensorInfo& tensor : rewriter->index.tensors()) {
-    if (tensor.kind == TensorKind::kConstant && tensor.dtype == DType::kFloat && tensor.data != nullptr) filled.insert(tensor.data);
+    if (tensor.kind == TensorKind::kConstant && tensor.dtype == DType::kFloat && tensor.data != nullptr)
+      filled.insert(tensor.data);
   }
   for (const auto& [original, copy] : rewriter->copies) {
     if (!filled.contains(original)) *copy = *original;
@@ -50,7 +57,11 @@ void PairTensors(Rewriter* rewriter) {
 std::span<const Pass> Passes() { return kPasses; }
 
 Rewriter::Rewriter(const Model& original, const Plan& the_plan)
-    : model(original), plan(the_plan), index(original), ports(index), proto(WithoutLargeTensors(original.proto(), kSmall)) {
+    : model(original),
+      plan(the_plan),
+      index(original),
+      ports(index),
+      proto(WithoutLargeTensors(original.proto(), kSmall)) {
   PairTensors(this);
   Number(proto.mutable_graph(), this);
   precision.assign(index.nodes().size(), DType::kFloat);
@@ -64,7 +75,9 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
   }
 }
 
-DType Rewriter::Wanted(int decider) const { return decider >= 0 ? precision[static_cast<size_t>(decider)] : DType::kFloat; }
+DType Rewriter::Wanted(int decider) const {
+  return decider >= 0 ? precision[static_cast<size_t>(decider)] : DType::kFloat;
+}
 
 DType Rewriter::WantedBy(int tensor, size_t reader) const {
   const TensorInfo& info = index.tensor(tensor);
@@ -80,7 +93,9 @@ DType Rewriter::WantedBy(int tensor, size_t reader) const {
 }
 
 std::string Rewriter::NewName(const std::string& base, DType dtype) {
-  const std::string suffix = dtype == DType::kFloat16 ? ".fp16" : dtype == DType::kBfloat16 ? ".bf16" : ".fp32";
+  const std::string suffix = dtype == DType::kFloat16    ? ".fp16"
+                             : dtype == DType::kBfloat16 ? ".bf16"
+                                                         : ".fp32";
   std::string name = base + suffix;
   for (int copy = 2; !taken.insert(name).second; ++copy) name = fmt::format("{}{}_{}", base, suffix, copy);
   return name;
@@ -88,8 +103,8 @@ std::string Rewriter::NewName(const std::string& base, DType dtype) {
 
 Model Apply(const Model& model, const Plan& plan) {
   if (plan.model_sha256 != model.sha256()) {
-    throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256, model.path().string(),
-                               model.sha256()));
+    throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256,
+                               model.path().string(), model.sha256()));
   }
   Rewriter rewriter(model, plan);
   for (const Pass& pass : Passes()) pass.run(&rewriter);

@@ -41,7 +41,8 @@ void RetypeAttributes(Rewriter* rewriter) {
     if (op == "ConstantOfShape") {
       RetypeConstantOfShape(rewriter->nodes[id], dtype, rewriter->model);
     } else {
-      const_cast<onnx::AttributeProto*>(FindAttribute(*rewriter->nodes[id], "to"))->set_i(static_cast<int>(dtype));
+      const_cast<onnx::AttributeProto*>(FindAttribute(*rewriter->nodes[id], "to"))
+          ->set_i(static_cast<int>(dtype));
     }
   }
 }

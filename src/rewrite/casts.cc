@@ -5,7 +5,8 @@
 namespace halfsafe {
 namespace {
 
-void AddCast(Rewriter* rewriter, const TensorInfo& tensor, const std::string& from, const std::string& to, DType dtype) {
+void AddCast(Rewriter* rewriter, const TensorInfo& tensor, const std::string& from, const std::string& to,
+             DType dtype) {
   auto& place = tensor.producer >= 0 ? rewriter->behind_node[static_cast<size_t>(tensor.producer)]
                                      : rewriter->at_start[static_cast<size_t>(tensor.graph)];
   onnx::NodeProto& cast = place.emplace_back();
@@ -42,7 +43,8 @@ void InsertCasts(Rewriter* rewriter) {
     names[stored] = tensor.local;
     if (ports.writer == kNoFloat) continue;
     std::set<DType> wanted;
-    for (size_t reader = 0; reader < ports.readers.size(); ++reader) wanted.insert(rewriter->WantedBy(number, reader));
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
+      wanted.insert(rewriter->WantedBy(number, reader));
     wanted.erase(stored);
     const DType named = tensor.kind == TensorKind::kInput ? stored : OutputType(*rewriter, number);
     if (named != stored) {
@@ -68,12 +70,15 @@ void ConnectReaders(Rewriter* rewriter) {
       return found != names.end() ? found->second : tensor.local;
     };
     for (size_t use = 0; use < tensor.uses.size(); ++use) {
-      rewriter->nodes[static_cast<size_t>(tensor.uses[use].node)]->set_input(tensor.uses[use].slot, name(use));
+      rewriter->nodes[static_cast<size_t>(tensor.uses[use].node)]->set_input(tensor.uses[use].slot,
+                                                                             name(use));
     }
     const auto& outputs = rewriter->ports.outputs_of(number);
     for (size_t i = 0; i < outputs.size(); ++i) {
       if (outputs[i].graph == 0) continue;  // The main graph's outputs keep their names.
-      rewriter->graphs[static_cast<size_t>(outputs[i].graph)]->mutable_output(outputs[i].slot)->set_name(name(tensor.uses.size() + i));
+      rewriter->graphs[static_cast<size_t>(outputs[i].graph)]
+          ->mutable_output(outputs[i].slot)
+          ->set_name(name(tensor.uses.size() + i));
     }
   }
 }
@@ -83,7 +88,8 @@ void PlaceNodes(Rewriter* rewriter) {
   for (size_t node = 0; node < rewriter->nodes.size(); ++node) {
     members[static_cast<size_t>(rewriter->index.nodes()[node].graph)].push_back(node);
   }
-  // Inner graphs come after outer ones in number, and moving a node moves its bodies along, so inner graphs go first.
+  // Inner graphs come after outer ones in number, and moving a node moves its bodies along, so inner graphs
+  // go first.
   for (size_t graph = rewriter->graphs.size(); graph-- > 0;) {
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
     nodes.Swap(rewriter->graphs[graph]->mutable_node());

@@ -16,19 +16,22 @@
 namespace halfsafe {
 namespace {
 
-/// The 16 bits of FP32 values, into `bits`. A finite value never becomes infinite: it stops at the type's largest.
+/// The 16 bits of FP32 values, into `bits`. A finite value never becomes infinite: it stops at the type's
+/// largest.
 void Encode(std::span<const float> values, DType dtype, uint16_t* bits) {
   if (dtype == DType::kBfloat16) {
     for (size_t i = 0; i < values.size(); ++i) {
       const float rounded = RoundToBfloat16(values[i]);
-      bits[i] = Bfloat16Bits(std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
+      bits[i] = Bfloat16Bits(
+          std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
     }
     return;
   }
   FloatsToHalf(values.data(), values.size(), bits);
   constexpr uint16_t kInfinity = 0x7C00, kLargest = 0x7BFF, kMagnitude = 0x7FFF;
   for (size_t i = 0; i < values.size(); ++i) {
-    if ((bits[i] & kMagnitude) == kInfinity && std::isfinite(values[i])) bits[i] = static_cast<uint16_t>((bits[i] & ~kMagnitude) | kLargest);
+    if ((bits[i] & kMagnitude) == kInfinity && std::isfinite(values[i]))
+      bits[i] = static_cast<uint16_t>((bits[i] & ~kMagnitude) | kLargest);
   }
 }
 
@@ -42,7 +45,8 @@ void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* te
   if (dtype == DType::kFloat) {
     std::memcpy(raw->data(), values.data(), raw->size());
   } else {
-    Encode(values, dtype, reinterpret_cast<uint16_t*>(raw->data()));  // A string's buffer is aligned for any scalar.
+    Encode(values, dtype,
+           reinterpret_cast<uint16_t*>(raw->data()));  // A string's buffer is aligned for any scalar.
   }
 }
 
@@ -173,9 +177,11 @@ void ConvertConstants(Rewriter* rewriter) {
     const TensorInfo& tensor = rewriter->index.tensors()[id];
     const int number = static_cast<int>(id);
     const TensorPorts& ports = rewriter->ports.of(number);
-    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(*rewriter, tensor)) continue;
+    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(*rewriter, tensor))
+      continue;
     std::set<DType> wanted;
-    for (size_t reader = 0; reader < ports.readers.size(); ++reader) wanted.insert(rewriter->WantedBy(number, reader));
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
+      wanted.insert(rewriter->WantedBy(number, reader));
     const auto clamp = clamps.find(tensor.name);
     const bool main_output = tensor.graph == 0 && tensor.graph_output;
     const int shift = rewriter->shift[id];
@@ -188,7 +194,8 @@ void ConvertConstants(Rewriter* rewriter) {
     if (shift != 0) constant.Scale(shift);
     if (clamp != clamps.end()) constant.Clamp(clamp->second);
     // The first type takes over the name; an output of the model keeps it for the output's type.
-    const DType first = wanted.empty() || wanted.contains(DType::kFloat) || main_output ? DType::kFloat : *wanted.begin();
+    const DType first =
+        wanted.empty() || wanted.contains(DType::kFloat) || main_output ? DType::kFloat : *wanted.begin();
     for (const DType dtype : wanted) {
       if (dtype != first) rewriter->names[id][dtype] = constant.Add(dtype);
     }

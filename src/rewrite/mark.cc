@@ -23,7 +23,9 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
   size_t marked = 0;
   for (const TensorInfo& tensor : index.tensors()) {
     // Only the main graph has outputs, and what is given (inputs, constants) needs no computing.
-    if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation || !std::regex_search(tensor.name, wanted)) continue;
+    if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation ||
+        !std::regex_search(tensor.name, wanted))
+      continue;
     ++marked;
     if (outputs.contains(tensor.local)) continue;
     auto* output = proto.mutable_graph()->add_output();

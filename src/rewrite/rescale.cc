@@ -43,16 +43,19 @@ void Rescale(Rewriter* rewriter) {
   for (const TensorPlan& plan : rewriter->plan.tensors) {
     if (plan.exponent == 0) continue;
     const int tensor = rewriter->index.FindTensor(plan.name);
-    if (tensor < 0) throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
+    if (tensor < 0)
+      throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
     if (const auto layers = FindRescalable(rewriter->index, tensor)) {
       RescaleTensor(rewriter, *layers, plan.exponent);
-    } else if (const int reader = FindVarianceReader(rewriter->index, tensor); reader >= 0 && plan.exponent % 2 == 0) {
+    } else if (const int reader = FindVarianceReader(rewriter->index, tensor);
+               reader >= 0 && plan.exponent % 2 == 0) {
       RescaleVariance(rewriter, tensor, reader, plan.exponent);
     } else {
-      throw BadInput(fmt::format("the plan stores {} times 2^{}; that needs a linear layer before the tensor and only a "
-                                 "BatchNormalization behind it, or its variance and an even exponent, with constants of "
-                                 "their own",
-                                 plan.name, -plan.exponent));
+      throw BadInput(
+          fmt::format("the plan stores {} times 2^{}; that needs a linear layer before the tensor and only a "
+                      "BatchNormalization behind it, or its variance and an even exponent, with constants of "
+                      "their own",
+                      plan.name, -plan.exponent));
     }
   }
 }

@@ -23,21 +23,22 @@ struct Rewriter {
   const GraphIndex index;
   const PrecisionPorts ports;
 
-  onnx::ModelProto proto;                  ///< The copy that becomes the result.
-  /// Per tensor constant of the original, its copy. FP32 weights have lost their data there: ConvertConstants fills it.
+  onnx::ModelProto proto;  ///< The copy that becomes the result.
+  /// Per tensor constant of the original, its copy. FP32 weights have lost their data there: ConvertConstants
+  /// fills it.
   std::unordered_map<const onnx::TensorProto*, onnx::TensorProto*> copies;
-  std::vector<onnx::NodeProto*> nodes;     ///< Per node of the index, its copy.
-  std::vector<onnx::GraphProto*> graphs;   ///< Per graph of the index, its copy.
+  std::vector<onnx::NodeProto*> nodes;    ///< Per node of the index, its copy.
+  std::vector<onnx::GraphProto*> graphs;  ///< Per graph of the index, its copy.
 
-  std::vector<int> shift;                  ///< Per tensor: its values are written times 2^shift (constants only).
-  std::vector<DType> precision;            ///< Per node: FLOAT, FLOAT16 or BFLOAT16.
-  std::vector<DType> stored;               ///< Per FP32 tensor of the original: its new type.
+  std::vector<int> shift;        ///< Per tensor: its values are written times 2^shift (constants only).
+  std::vector<DType> precision;  ///< Per node: FLOAT, FLOAT16 or BFLOAT16.
+  std::vector<DType> stored;     ///< Per FP32 tensor of the original: its new type.
   /// Per tensor: the name under which each type of it is found. The stored type is always there.
   std::vector<std::map<DType, std::string>> names;
   /// Nodes to insert: behind a node of the index, and at the start of a graph.
   std::vector<std::vector<onnx::NodeProto>> behind_node;
   std::vector<std::vector<onnx::NodeProto>> at_start;
-  std::unordered_set<std::string> taken;   ///< All tensor names of all graphs.
+  std::unordered_set<std::string> taken;  ///< All tensor names of all graphs.
 
   Rewriter(const Model& original, const Plan& the_plan);
 
@@ -61,13 +62,15 @@ struct Pass {
 /// All passes in their order.
 std::span<const Pass> Passes();
 
-void Rescale(Rewriter* rewriter);           ///< Powers of two for constants and epsilons, from the plan's exponents.
-void ChooseTypes(Rewriter* rewriter);       ///< precision and stored, from the plan.
-void ConvertConstants(Rewriter* rewriter);  ///< Clamps and converts weights, each once per type that reads it.
-void InsertCasts(Rewriter* rewriter);       ///< Names and Casts for activations read in another type than stored.
-void ConnectReaders(Rewriter* rewriter);    ///< Every operand and output reads the name of the type it wants.
-void RetypeAttributes(Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.
-void RetypeValues(Rewriter* rewriter);      ///< Types of inputs, outputs and value_info.
-void PlaceNodes(Rewriter* rewriter);        ///< Puts the inserted nodes into the graphs.
+void Rescale(Rewriter* rewriter);  ///< Powers of two for constants and epsilons, from the plan's exponents.
+void ChooseTypes(Rewriter* rewriter);  ///< precision and stored, from the plan.
+void ConvertConstants(
+    Rewriter* rewriter);               ///< Clamps and converts weights, each once per type that reads it.
+void InsertCasts(Rewriter* rewriter);  ///< Names and Casts for activations read in another type than stored.
+void ConnectReaders(Rewriter* rewriter);  ///< Every operand and output reads the name of the type it wants.
+void RetypeAttributes(
+    Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.
+void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
+void PlaceNodes(Rewriter* rewriter);    ///< Puts the inserted nodes into the graphs.
 
 }  // namespace halfsafe

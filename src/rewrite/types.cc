@@ -6,23 +6,27 @@
 namespace halfsafe {
 
 DType TypeOf(Precision precision) {
-  return precision == Precision::kFp16 ? DType::kFloat16 : precision == Precision::kBf16 ? DType::kBfloat16 : DType::kFloat;
+  return precision == Precision::kFp16   ? DType::kFloat16
+         : precision == Precision::kBf16 ? DType::kBfloat16
+                                         : DType::kFloat;
 }
 
 void ChooseTypes(Rewriter* rewriter) {
   for (const NodePlan& plan : rewriter->plan.nodes) {
     const int node = rewriter->index.FindNode(plan.name);
-    if (node < 0) throw BadInput(fmt::format("the plan names node {}, which the model doesn't have", plan.name));
+    if (node < 0)
+      throw BadInput(fmt::format("the plan names node {}, which the model doesn't have", plan.name));
     if (plan.precision == Precision::kFp32) continue;
     if (!rewriter->ports.Switchable(node)) {
       const std::string& why = rewriter->ports.WhyNot(node);
-      throw BadInput(fmt::format("the plan asks for {} at {}, which can't be: {}", PrecisionName(plan.precision), plan.name,
+      throw BadInput(fmt::format("the plan asks for {} at {}, which can't be: {}",
+                                 PrecisionName(plan.precision), plan.name,
                                  why.empty() ? "it has no FP32 tensors" : why));
     }
     if (plan.precision == Precision::kBf16 && !rewriter->ports.AllowsBf16(node)) {
       const NodeInfo& info = rewriter->index.node(node);
-      throw BadInput(fmt::format("the plan asks for bf16 at {}, but {}-{} of the model's opset has no BF16", plan.name,
-                                 info.proto->op_type(), info.schema->SinceVersion()));
+      throw BadInput(fmt::format("the plan asks for bf16 at {}, but {}-{} of the model's opset has no BF16",
+                                 plan.name, info.proto->op_type(), info.schema->SinceVersion()));
     }
     rewriter->precision[static_cast<size_t>(node)] = TypeOf(plan.precision);
   }
@@ -34,8 +38,10 @@ void ChooseTypes(Rewriter* rewriter) {
   }
   for (const IoPlan& io : rewriter->plan.io) {
     const int tensor = rewriter->index.FindTensor(io.name);
-    if (tensor < 0) throw BadInput(fmt::format("the plan names input or output {}, which the model doesn't have", io.name));
-    if (rewriter->index.tensor(tensor).kind == TensorKind::kInput) rewriter->stored[static_cast<size_t>(tensor)] = TypeOf(io.precision);
+    if (tensor < 0)
+      throw BadInput(fmt::format("the plan names input or output {}, which the model doesn't have", io.name));
+    if (rewriter->index.tensor(tensor).kind == TensorKind::kInput)
+      rewriter->stored[static_cast<size_t>(tensor)] = TypeOf(io.precision);
   }
 }
 

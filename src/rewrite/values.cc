@@ -30,12 +30,14 @@ void RetypeValues(Rewriter* rewriter) {
   for (size_t graph = 0; graph < rewriter->graphs.size(); ++graph) {
     const auto retype_all = [&](auto* values) {
       for (auto& value : *values) {
-        if (const auto found = types[graph].find(value.name()); found != types[graph].end()) Retype(&value, found->second);
+        if (const auto found = types[graph].find(value.name()); found != types[graph].end())
+          Retype(&value, found->second);
       }
     };
     retype_all(rewriter->graphs[graph]->mutable_input());
     retype_all(rewriter->graphs[graph]->mutable_value_info());
-    // A body may name a tensor of an outer graph as its output, so outputs are retyped by what they were connected to.
+    // A body may name a tensor of an outer graph as its output, so outputs are retyped by what they were
+    // connected to.
     const GraphInfo& info = rewriter->index.graphs()[graph];
     for (size_t slot = 0; slot < info.outputs.size(); ++slot) {
       const int tensor = info.outputs[slot];

@@ -18,8 +18,8 @@ namespace {
 constexpr char kTapDomain[] = "halfsafe.tap";
 constexpr char kRawPrefix[] = "halfsafe.raw/";  // Names of definitions whose taps took over the name.
 
-/// One environment for the process. Its threads serve all sessions: with threads of their own, idle sessions would spin
-/// against the one that works. The first session's number of threads is taken.
+/// One environment for the process. Its threads serve all sessions: with threads of their own, idle sessions
+/// would spin against the one that works. The first session's number of threads is taken.
 Ort::Env& Environment(int threads) {
   static Ort::Env env = [threads] {
     Ort::ThreadingOptions pools;
@@ -48,8 +48,9 @@ struct TapKernel {
     tap.input = input.GetTensorRawData();
     tap.output = context.GetOutput(0, tap.shape).GetTensorMutableRawData();
     tap.parallel = [&](size_t tasks, const std::function<void(size_t)>& task) {
-      context.ParallelFor([](void* work, size_t index) { (*static_cast<const std::function<void(size_t)>*>(work))(index); },
-                          tasks, 0, const_cast<std::function<void(size_t)>*>(&task));
+      context.ParallelFor(
+          [](void* work, size_t index) { (*static_cast<const std::function<void(size_t)>*>(work))(index); },
+          tasks, 0, const_cast<std::function<void(size_t)>*>(&task));
     };
     handler->Process(tap);
   }
@@ -59,8 +60,8 @@ struct TapKernel {
   int64_t id;
 };
 
-/// Shape inference of a tap: the output has the input's shape. The memory planner reuses the input only where it knows
-/// the output's shape.
+/// Shape inference of a tap: the output has the input's shape. The memory planner reuses the input only where
+/// it knows the output's shape.
 OrtStatusPtr SameShape(const OrtCustomOp*, OrtShapeInferContext* context) {
   const OrtApi& api = Ort::GetApi();
   OrtTensorTypeAndShapeInfo* info = nullptr;
@@ -93,8 +94,9 @@ OrtStatusPtr SameShape(const OrtCustomOp*, OrtShapeInferContext* context) {
   return api.ShapeInferContext_SetOutputTypeShape(context, 0, result);
 }
 
-/// The operator that a tapped tensor passes through. In ONNX Runtime an operator without outputs would run last and
-/// keep every tensor alive; one that may write its output over its input costs neither memory nor a copy.
+/// The operator that a tapped tensor passes through. In ONNX Runtime an operator without outputs would run
+/// last and keep every tensor alive; one that may write its output over its input costs neither memory nor a
+/// copy.
 struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
   TapOp(TapHandler* tap_handler, DType type) : handler(tap_handler), dtype(type), name(TapName(type)) {
     OrtCustomOp::GetMayInplace = [](int** input, int** output) -> size_t {
@@ -108,12 +110,18 @@ struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
     };
     OrtCustomOp::InferOutputShapeFn = &SameShape;
   }
-  void* CreateKernel(const OrtApi&, const OrtKernelInfo* info) const { return new TapKernel(handler, dtype, info); }
+  void* CreateKernel(const OrtApi&, const OrtKernelInfo* info) const {
+    return new TapKernel(handler, dtype, info);
+  }
   const char* GetName() const { return name.c_str(); }
   size_t GetInputTypeCount() const { return 1; }
   size_t GetOutputTypeCount() const { return 1; }
-  ONNXTensorElementDataType GetInputType(size_t) const { return static_cast<ONNXTensorElementDataType>(dtype); }
-  ONNXTensorElementDataType GetOutputType(size_t) const { return static_cast<ONNXTensorElementDataType>(dtype); }
+  ONNXTensorElementDataType GetInputType(size_t) const {
+    return static_cast<ONNXTensorElementDataType>(dtype);
+  }
+  ONNXTensorElementDataType GetOutputType(size_t) const {
+    return static_cast<ONNXTensorElementDataType>(dtype);
+  }
 
   TapHandler* handler;
   DType dtype;
@@ -137,42 +145,51 @@ void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto
 
 Error Refused(const std::string& path, const std::string& message) {
   // ONNX Runtime's own words for an operator that it has no kernel or schema for.
-  for (const char* sign : {"is not a registered function/op", "No Op registered for", "Could not find an implementation for"}) {
+  for (const char* sign :
+       {"is not a registered function/op", "No Op registered for", "Could not find an implementation for"}) {
     if (message.find(sign) != std::string::npos) {
-      return BadInput(fmt::format("{}: ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
-                                  "--custom-ops LIB.so",
-                                  path, message));
+      return BadInput(
+          fmt::format("{}: ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
+                      "--custom-ops LIB.so",
+                      path, message));
     }
   }
   return BadInput(fmt::format("ONNX Runtime refuses {}: {}", path, message));
 }
 
-/// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay outside.
-void RestoreOtherTensors(const Model& model, const std::unordered_map<std::string, const onnx::TensorProto*>& weights,
+/// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay
+/// outside.
+void RestoreOtherTensors(const Model& model,
+                         const std::unordered_map<std::string, const onnx::TensorProto*>& weights,
                          onnx::ModelProto* proto) {
   std::unordered_set<const onnx::TensorProto*> outside;
   for (const auto& [name, tensor] : weights) outside.insert(tensor);
   // Constant nodes became initializers behind the others, so the copies are paired up by graph.
-  const std::function<void(const onnx::GraphProto&, onnx::GraphProto*)> restore = [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
-    const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
-      const auto raw = model.RawBytes(source);
-      if (outside.contains(&source) || raw.empty()) return;
-      copy->clear_external_data();
-      copy->clear_data_location();
-      copy->set_raw_data(raw.data(), raw.size());
-    };
-    for (int i = 0; i < from.initializer_size(); ++i) fill(from.initializer(i), to->mutable_initializer(i));
-    int next = 0;
-    for (const auto& node : from.node()) {
-      const bool taken = node.output_size() > 0 && weights.contains(node.output(0)) && &from == &model.proto().graph();
-      if (taken) continue;
-      onnx::NodeProto* copy = to->mutable_node(next++);
-      for (int a = 0; a < node.attribute_size(); ++a) {
-        if (node.attribute(a).has_t()) fill(node.attribute(a).t(), copy->mutable_attribute(a)->mutable_t());
-        if (node.attribute(a).has_g()) restore(node.attribute(a).g(), copy->mutable_attribute(a)->mutable_g());
-      }
-    }
-  };
+  const std::function<void(const onnx::GraphProto&, onnx::GraphProto*)> restore =
+      [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
+        const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
+          const auto raw = model.RawBytes(source);
+          if (outside.contains(&source) || raw.empty()) return;
+          copy->clear_external_data();
+          copy->clear_data_location();
+          copy->set_raw_data(raw.data(), raw.size());
+        };
+        for (int i = 0; i < from.initializer_size(); ++i)
+          fill(from.initializer(i), to->mutable_initializer(i));
+        int next = 0;
+        for (const auto& node : from.node()) {
+          const bool taken =
+              node.output_size() > 0 && weights.contains(node.output(0)) && &from == &model.proto().graph();
+          if (taken) continue;
+          onnx::NodeProto* copy = to->mutable_node(next++);
+          for (int a = 0; a < node.attribute_size(); ++a) {
+            if (node.attribute(a).has_t())
+              fill(node.attribute(a).t(), copy->mutable_attribute(a)->mutable_t());
+            if (node.attribute(a).has_g())
+              restore(node.attribute(a).g(), copy->mutable_attribute(a)->mutable_g());
+          }
+        }
+      };
   restore(model.proto().graph(), proto->mutable_graph());
 }
 
@@ -206,7 +223,8 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
     const onnx::TensorProto& source = *sources.at(initializer.name());
     const auto raw = model.RawBytes(source);
     const bool external = source.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
-    const bool sixteen_bit = source.data_type() == onnx::TensorProto::FLOAT16 || source.data_type() == onnx::TensorProto::BFLOAT16;
+    const bool sixteen_bit =
+        source.data_type() == onnx::TensorProto::FLOAT16 || source.data_type() == onnx::TensorProto::BFLOAT16;
     const size_t largest = sixteen_bit ? large_16_bit : large;
     if (raw.size() <= largest && !external) continue;
     if (raw.size() <= largest) {
@@ -215,8 +233,11 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
       initializer.set_raw_data(raw.data(), raw.size());
       continue;
     }
-    result.weights.push_back({initializer.name(), static_cast<DType>(source.data_type()),
-                              {source.dims().begin(), source.dims().end()}, raw, nullptr});
+    result.weights.push_back({initializer.name(),
+                              static_cast<DType>(source.data_type()),
+                              {source.dims().begin(), source.dims().end()},
+                              raw,
+                              nullptr});
     initializer.clear_raw_data();
     initializer.clear_external_data();
     initializer.set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
@@ -231,10 +252,13 @@ void InsertTaps(SessionModel* model, const std::function<int64_t(const std::stri
                 const std::function<DType(const std::string&)>& dtype_of) {
   onnx::ModelProto* proto = &model->proto;
   std::unordered_map<std::string, onnx::TensorProto*> initializers;
-  for (auto& initializer : *proto->mutable_graph()->mutable_initializer()) initializers[initializer.name()] = &initializer;
-  // Names of unnamed nodes come from their outputs, which taps rename: all scopes are read before, inner graphs go first.
+  for (auto& initializer : *proto->mutable_graph()->mutable_initializer())
+    initializers[initializer.name()] = &initializer;
+  // Names of unnamed nodes come from their outputs, which taps rename: all scopes are read before, inner
+  // graphs go first.
   std::vector<std::pair<onnx::GraphProto*, std::string>> graphs;
-  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
+  ForEachGraph(proto->mutable_graph(), "",
+               [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
   for (auto entry = graphs.rbegin(); entry != graphs.rend(); ++entry) {
     const auto& [graph, scope] = *entry;
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
@@ -255,7 +279,8 @@ void InsertTaps(SessionModel* model, const std::function<int64_t(const std::stri
     for (auto& node : nodes) {
       onnx::NodeProto* kept = graph->add_node();
       kept->Swap(&node);
-      // A pointer into the repeated field would move with it, so the taps of a node are added after its names changed.
+      // A pointer into the repeated field would move with it, so the taps of a node are added after its names
+      // changed.
       std::vector<onnx::NodeProto> taps;
       for (auto& output : *kept->mutable_output()) {
         const int64_t id = output.empty() ? -1 : id_of(scope + output);
@@ -315,15 +340,16 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     std::vector<std::string> names;
     for (const SessionWeight& weight : model.weights) {
       names.push_back(weight.name);
-      values.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(weight.bytes.data()), weight.bytes.size(),
-                                                weight.shape.data(), weight.shape.size(),
+      values.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(weight.bytes.data()),
+                                                weight.bytes.size(), weight.shape.data(), weight.shape.size(),
                                                 static_cast<ONNXTensorElementDataType>(weight.dtype)));
     }
     if (!names.empty()) native.AddExternalInitializers(names, values);
     std::string text;
-    if (!model.proto.SerializeToString(&text)) throw BadInput("the model's graph is larger than 2 GiB without its weights");
-    // ONNX Runtime keeps one list of domains for the process, and adding to it is not safe from two threads: the first
-    // session registers the taps' domain alone.
+    if (!model.proto.SerializeToString(&text))
+      throw BadInput("the model's graph is larger than 2 GiB without its weights");
+    // ONNX Runtime keeps one list of domains for the process, and adding to it is not safe from two threads:
+    // the first session registers the taps' domain alone.
     static std::mutex first;
     static std::atomic<bool> registered{false};
     std::unique_lock<std::mutex> alone(first, std::defer_lock);
@@ -355,25 +381,29 @@ std::vector<Ort::Value> Session::Run(const Sample& sample) {
   for (const NamedArray& input : sample.inputs) {
     input_names.push_back(input.name.c_str());
     inputs.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(input.array.bytes.data()),
-                                              input.array.bytes.size(), input.array.shape.data(), input.array.shape.size(),
+                                              input.array.bytes.size(), input.array.shape.data(),
+                                              input.array.shape.size(),
                                               static_cast<ONNXTensorElementDataType>(input.array.dtype)));
   }
   std::vector<const char*> outputs;
   for (const auto& name : output_names_) outputs.push_back(name.c_str());
   try {
-    return session_->Run(Ort::RunOptions{}, input_names.data(), inputs.data(), inputs.size(), outputs.data(), outputs.size());
+    return session_->Run(Ort::RunOptions{}, input_names.data(), inputs.data(), inputs.size(), outputs.data(),
+                         outputs.size());
   } catch (const Ort::Exception& error) {
     throw BadInput(fmt::format("sample {}: ONNX Runtime failed: {}", sample.name, error.what()));
   }
 }
 
 OutputView View(const Ort::Value& value, const std::string& name) {
-  if (!value.IsTensor()) throw BadInput(fmt::format("output {} is not a tensor; only tensor outputs can be compared", name));
+  if (!value.IsTensor())
+    throw BadInput(fmt::format("output {} is not a tensor; only tensor outputs can be compared", name));
   const auto info = value.GetTensorTypeAndShapeInfo();
   OutputView view;
   view.dtype = static_cast<DType>(info.GetElementType());
   if (DTypeSize(view.dtype) == 0) {
-    throw BadInput(fmt::format("output {} has type {}, which can't be compared", name, DTypeName(view.dtype)));
+    throw BadInput(
+        fmt::format("output {} has type {}, which can't be compared", name, DTypeName(view.dtype)));
   }
   view.shape = info.GetShape();
   view.count = info.GetElementCount();

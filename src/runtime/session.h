@@ -25,16 +25,16 @@ struct SessionWeight {
   std::shared_ptr<const void> owner;  ///< Keeps `bytes` alive where nothing else does.
 };
 
-/// A model prepared for ONNX Runtime: the graph, and beside it the large weights of the main graph. Constant nodes of
-/// the main graph are initializers here, so that their values too can stay outside.
+/// A model prepared for ONNX Runtime: the graph, and beside it the large weights of the main graph. Constant
+/// nodes of the main graph are initializers here, so that their values too can stay outside.
 struct SessionModel {
   std::string path;  ///< Of the model, for messages.
   onnx::ModelProto proto;
   std::vector<SessionWeight> weights;
 };
 
-/// `model` must outlive the result: its weights are referred to, not copied. Tensors of more than `large` bytes become
-/// weights; 16-bit ones of more than `large_16_bit`.
+/// `model` must outlive the result: its weights are referred to, not copied. Tensors of more than `large`
+/// bytes become weights; 16-bit ones of more than `large_16_bit`.
 SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t large_16_bit = 1024);
 
 /// One tensor on its way from its producer to its readers.
@@ -57,20 +57,21 @@ class TapHandler {
   virtual void Process(const Tap& tap) = 0;
 };
 
-/// Puts a tap behind the definition of every tensor for which `id_of(full name)` is not negative and `dtype_of` names
-/// a float type: results, inputs of bodies, and weights that lie outside the graph. The tapped tensor keeps its name, its definition gets another.
+/// Puts a tap behind the definition of every tensor for which `id_of(full name)` is not negative and
+/// `dtype_of` names a float type: results, inputs of bodies, and weights that lie outside the graph. The
+/// tapped tensor keeps its name, its definition gets another.
 void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
                 const std::function<DType(const std::string&)>& dtype_of);
 
-/// Gives outputs of bodies that declare no shape the one that `index` knows: ONNX Runtime wants it declared or inferred,
-/// and does not infer through taps there.
+/// Gives outputs of bodies that declare no shape the one that `index` knows: ONNX Runtime wants it declared
+/// or inferred, and does not infer through taps there.
 void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto);
 
 struct SessionOptions {
-  int threads = 0;                                        ///< 0: one per core.
+  int threads = 0;  ///< 0: one per core.
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
-  TapHandler* taps = nullptr;                             ///< Must outlive the session.
+  TapHandler* taps = nullptr;  ///< Must outlive the session.
 };
 
 /// An output of a run: a view that lives as long as the Ort::Value.
@@ -84,7 +85,8 @@ struct OutputView {
 /// ONNX Runtime on the CPU behind this project's types and errors.
 class Session {
  public:
-  /// Throws Error(kBadInput) when ONNX Runtime refuses the model, naming operator and option where an operator is unknown.
+  /// Throws Error(kBadInput) when ONNX Runtime refuses the model, naming operator and option where an
+  /// operator is unknown.
   Session(const SessionModel& model, const SessionOptions& options);
   ~Session();
 

@@ -11,7 +11,8 @@ constexpr int kWorthASession = 4;
 
 std::string ShapeKey(const Sample& sample) {
   std::map<std::string, std::string> shapes;
-  for (const NamedArray& input : sample.inputs) shapes[input.name] = fmt::format("{}", fmt::join(input.array.shape, "x"));
+  for (const NamedArray& input : sample.inputs)
+    shapes[input.name] = fmt::format("{}", fmt::join(input.array.shape, "x"));
   std::string key;
   for (const auto& [name, shape] : shapes) key += name + ":" + shape + ";";
   return key;
@@ -47,7 +48,8 @@ Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
       for (const int64_t dim : given.array.shape) shape->add_dim()->set_dim_value(dim);
     }
   }
-  // Shapes that the file states for a free batch would contradict the fixed ones, where exporters wrote them wrong.
+  // Shapes that the file states for a free batch would contradict the fixed ones, where exporters wrote them
+  // wrong.
   fixed.proto.mutable_graph()->clear_value_info();
   for (auto& output : *fixed.proto.mutable_graph()->mutable_output()) {
     if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->clear_shape();

@@ -10,13 +10,13 @@
 
 namespace halfsafe {
 
-/// Sessions of one model, made for the input shapes that samples come with. ONNX Runtime plans memory, and lets a tap
-/// work in place, only where it knows the shapes; a session for any shape copies each tapped tensor. So shapes that keep
-/// coming back get a session of their own, at most 8, and the rest share one.
+/// Sessions of one model, made for the input shapes that samples come with. ONNX Runtime plans memory, and
+/// lets a tap work in place, only where it knows the shapes; a session for any shape copies each tapped
+/// tensor. So shapes that keep coming back get a session of their own, at most 8, and the rest share one.
 class SessionCache {
  public:
-  /// `model` and what `options` refers to must outlive the cache. `fixed_first` makes a session for the first sample's
-  /// shapes at once: right where all samples have the same.
+  /// `model` and what `options` refers to must outlive the cache. `fixed_first` makes a session for the first
+  /// sample's shapes at once: right where all samples have the same.
   SessionCache(const SessionModel& model, SessionOptions options, bool fixed_first);
 
   /// The session to run `sample` with.

@@ -30,7 +30,8 @@ std::vector<std::string> OutputNames(const Model& model) {
 }  // namespace
 
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
-    : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs : nullptr),
+    : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
+                                                                              : nullptr),
       names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
   session_model_ = MakeSessionModel(original);
@@ -52,7 +53,8 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
   return outputs;
 }
 
-Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, WidenedWeights* weights)
+Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes,
+                     WidenedWeights* weights)
     : model_(model), inputs_(model.Inputs()), session_model_(EmulateHalf(model, &rounder_, weights)) {
   SessionOptions session = OptionsOf(options);
   session.taps = &rounder_;
@@ -78,7 +80,8 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
     outputs.values = session.Run(*outputs.sample);
     outputs.views = Views(outputs.values, session.output_names());
   } catch (const Error& error) {
-    // Rounded sizes or positions can make a node fail where FP32 does not. That is a finding, not a bad model.
+    // Rounded sizes or positions can make a node fail where FP32 does not. That is a finding, not a bad
+    // model.
     if (error.code() != ExitCode::kBadInput) throw;
     errors.failure = error.what();
     return std::nullopt;
@@ -86,8 +89,8 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
   return outputs;
 }
 
-void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
-                        const Tolerance& tolerance) {
+void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference,
+                        const RunOutputs& outputs, const Tolerance& tolerance) {
   errors.outputs.resize(names.size());
   for (size_t i = 0; i < names.size(); ++i) {
     errors.outputs[i].name = names[i];
@@ -114,8 +117,9 @@ void Candidate::Finish(const std::function<bool(const std::string&, bool)>& fini
 }
 
 bool Candidate::AnyNonFinite() const {
-  return std::any_of(rounder_.tensors.begin(), rounder_.tensors.end(),
-                     [](const RoundedTensor& tensor) { return !tensor.inf_sample.empty() || !tensor.nan_sample.empty(); });
+  return std::any_of(rounder_.tensors.begin(), rounder_.tensors.end(), [](const RoundedTensor& tensor) {
+    return !tensor.inf_sample.empty() || !tensor.nan_sample.empty();
+  });
 }
 
 }  // namespace halfsafe

@@ -39,7 +39,8 @@ class Candidate {
 
   /// Makes the session that `sample` needs, so that several candidates can do it at once.
   void Prepare(const Sample& sample);
-  /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is returned.
+  /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is
+  /// returned.
   std::optional<RunOutputs> Run(const Sample& sample);
   void Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
                const Tolerance& tolerance);

@@ -31,7 +31,8 @@ class Recorder {
     for (size_t i = 0; i < names.size(); ++i) {
       const OutputView& view = run.views[i];
       const auto* bytes = static_cast<const std::byte*>(view.data);
-      outputs.push_back({names[i], {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
+      outputs.push_back(
+          {names[i], {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
     }
     writer_->Add(outputs);
   }
@@ -52,24 +53,27 @@ void RequireSameInterface(const Model& original, const Model& fixed) {
   for (const auto& output : original.proto().graph().output()) {
     const auto& type = output.type();
     if (type.value_case() == onnx::TypeProto::VALUE_NOT_SET || type.has_tensor_type()) continue;
-    throw BadInput(fmt::format("output {} of {} is not a tensor; only tensors can be compared", output.name(), original.path().string()));
+    throw BadInput(fmt::format("output {} of {} is not a tensor; only tensors can be compared", output.name(),
+                               original.path().string()));
   }
   const auto expected = outputs(original), found = outputs(fixed);
   if (expected != found) {
-    throw BadInput(fmt::format("{} has outputs {}, {} has {}: they are not the same model", original.path().string(),
-                               fmt::join(expected, ", "), fixed.path().string(), fmt::join(found, ", ")));
+    throw BadInput(fmt::format("{} has outputs {}, {} has {}: they are not the same model",
+                               original.path().string(), fmt::join(expected, ", "), fixed.path().string(),
+                               fmt::join(found, ", ")));
   }
   const auto inputs = original.Inputs(), others = fixed.Inputs();
   const bool same = std::equal(inputs.begin(), inputs.end(), others.begin(), others.end(),
                                [](const InputSpec& a, const InputSpec& b) { return a.name == b.name; });
   if (!same) {
-    throw BadInput(fmt::format("{} and {} have different inputs: they are not the same model", original.path().string(),
-                               fixed.path().string()));
+    throw BadInput(fmt::format("{} and {} have different inputs: they are not the same model",
+                               original.path().string(), fixed.path().string()));
   }
 }
 
 /// Ranges of the original where the caller has none: they tell new infinities from those that FP32 has too.
-std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSource& samples, const CheckOptions& options, bool needed) {
+std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSource& samples,
+                                         const CheckOptions& options, bool needed) {
   if (options.ranges != nullptr || !needed) return std::nullopt;
   Progress silent;
   ScanOptions scan;
@@ -79,7 +83,8 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
 }
 
 /// Plain FP16, unless the fixed model is just that: then its results serve for both.
-std::optional<Model> PlainModel(const Model& original, const Model& fixed, const CheckOptions& options, bool* same) {
+std::optional<Model> PlainModel(const Model& original, const Model& fixed, const CheckOptions& options,
+                                bool* same) {
   *same = false;
   if (!options.plain) return std::nullopt;
   Model plain = Apply(original, PlainFp16Plan(original));
@@ -97,10 +102,11 @@ double ModelErrors::WorstRelL2() const {
   return worst;
 }
 
-CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSource& samples, const CheckOptions& options,
-                  Progress* progress) {
+CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSource& samples,
+                  const CheckOptions& options, Progress* progress) {
   const bool custom_ops = !options.custom_op_libraries.empty();
-  const std::optional<Model> part = RunnablePart(whole, custom_ops), fixed_part = RunnablePart(whole_fixed, custom_ops);
+  const std::optional<Model> part = RunnablePart(whole, custom_ops),
+                             fixed_part = RunnablePart(whole_fixed, custom_ops);
   const Model& original = part ? *part : whole;
   const Model& fixed = fixed_part ? *fixed_part : whole_fixed;
   RequireSameInterface(original, fixed);

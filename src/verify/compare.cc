@@ -60,11 +60,13 @@ Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
   return sums;
 }
 
-void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample, const Tolerance& tolerance,
-                   OutputError* error) {
+void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
+                   const Tolerance& tolerance, OutputError* error) {
   const Sums sums = SumUp(reference, output, tolerance.rtol.value_or(0.0));
   // An output that is all zero in FP32 has no relative error; any difference counts as a whole.
-  double rel_l2 = sums.reference2 > 0.0 ? std::sqrt(sums.difference2 / sums.reference2) : sums.difference2 > 0.0 ? 1.0 : 0.0;
+  double rel_l2 = sums.reference2 > 0.0    ? std::sqrt(sums.difference2 / sums.reference2)
+                  : sums.difference2 > 0.0 ? 1.0
+                                           : 0.0;
   if (sums.new_nonfinite > 0) rel_l2 = INFINITY;
   if (rel_l2 > error->rel_l2 || error->rel_l2_sample.empty()) {
     error->rel_l2 = rel_l2;
@@ -73,11 +75,13 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
   error->new_nonfinite += sums.new_nonfinite;
   if (sums.changed_nonfinite > 0) {
     error->right = false;
-    error->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}", sums.changed_nonfinite, sample);
+    error->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}",
+                                 sums.changed_nonfinite, sample);
   }
   error->max_abs = std::max(error->max_abs, sums.max_abs);
   if (sums.max_reference > 0.0) error->max_rel = std::max(error->max_rel, sums.max_abs / sums.max_reference);
-  if (sums.compared > 0) error->mean_abs = std::max(error->mean_abs, sums.difference / static_cast<double>(sums.compared));
+  if (sums.compared > 0)
+    error->mean_abs = std::max(error->mean_abs, sums.difference / static_cast<double>(sums.compared));
   if (sums.reference2 > 0.0 && sums.output2 > 0.0) {
     error->cosine = std::min(error->cosine, sums.dot / std::sqrt(sums.reference2) / std::sqrt(sums.output2));
   }
@@ -89,15 +93,17 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
 
 }  // namespace
 
-void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample, const Tolerance& tolerance,
-                   OutputError* error) {
+void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
+                   const Tolerance& tolerance, OutputError* error) {
   error->count += reference.count;
   error->dtype = reference.dtype;
-  if (reference.shape != output.shape || (reference.dtype != output.dtype && !(IsFloat(reference.dtype) && IsFloat(output.dtype)))) {
+  if (reference.shape != output.shape ||
+      (reference.dtype != output.dtype && !(IsFloat(reference.dtype) && IsFloat(output.dtype)))) {
     error->right = false;
     error->rel_l2_sample = sample;
-    error->problem = fmt::format("{} {} in sample {}, {} {} in FP32", DTypeName(output.dtype), ShapeText(output.shape), sample,
-                                 DTypeName(reference.dtype), ShapeText(reference.shape));
+    error->problem =
+        fmt::format("{} {} in sample {}, {} {} in FP32", DTypeName(output.dtype), ShapeText(output.shape),
+                    sample, DTypeName(reference.dtype), ShapeText(reference.shape));
     return;
   }
   if (IsFloat(reference.dtype)) return CompareFloats(reference, output, sample, tolerance, error);
@@ -108,7 +114,8 @@ void CompareOutput(const OutputView& reference, const OutputView& output, const 
     flips += std::memcmp(expected, static_cast<const std::byte*>(output.data) + i * size, size) != 0 ? 1 : 0;
   }
   error->flips += flips;
-  const double share = reference.count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(reference.count);
+  const double share =
+      reference.count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(reference.count);
   if (share > error->flip_share || error->rel_l2_sample.empty()) error->rel_l2_sample = sample;
   error->flip_share = std::max(error->flip_share, share);
   if (share > tolerance.max_flips) error->right = false;

@@ -6,18 +6,20 @@
 #include <cmath>
 #include <cstring>
 
+#include "base/half_convert.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
-#include "base/half_convert.h"
 
 namespace halfsafe {
 namespace {
 
 constexpr size_t kTask = 1 << 16;
 
-bool IsSixteenBit(int type) { return type == onnx::TensorProto::FLOAT16 || type == onnx::TensorProto::BFLOAT16; }
+bool IsSixteenBit(int type) {
+  return type == onnx::TensorProto::FLOAT16 || type == onnx::TensorProto::BFLOAT16;
+}
 
 void WidenType(onnx::TypeProto* type) {
   if (type->has_tensor_type() && IsSixteenBit(type->tensor_type().elem_type())) {
@@ -39,7 +41,8 @@ void WidenTensor(const Model& model, onnx::TensorProto* tensor) {
 void WidenTypeAttribute(onnx::AttributeProto* attribute) {
   static constexpr std::string_view kNames[] = {"to", "dtype", "output_dtype", "output_datatype"};
   const bool type = std::find(std::begin(kNames), std::end(kNames), attribute->name()) != std::end(kNames);
-  if (type && attribute->has_i() && IsSixteenBit(static_cast<int>(attribute->i()))) attribute->set_i(onnx::TensorProto::FLOAT);
+  if (type && attribute->has_i() && IsSixteenBit(static_cast<int>(attribute->i())))
+    attribute->set_i(onnx::TensorProto::FLOAT);
 }
 
 void WidenGraph(onnx::GraphProto* graph) {
@@ -62,7 +65,8 @@ void WidenWeights(SessionModel* session, WidenedWeights* shared) {
     std::shared_ptr<const std::vector<float>> values;
     if (shared != nullptr && shared->entries.contains(weight.name)) {
       const auto& known = shared->entries.at(weight.name);
-      const bool same = known.bits.size() == weight.bytes.size() && std::memcmp(known.bits.data(), weight.bytes.data(), known.bits.size()) == 0;
+      const bool same = known.bits.size() == weight.bytes.size() &&
+                        std::memcmp(known.bits.data(), weight.bytes.data(), known.bits.size()) == 0;
       if (same) values = known.values;
     }
     if (values == nullptr) {
@@ -84,7 +88,9 @@ void WidenWeights(SessionModel* session, WidenedWeights* shared) {
 }
 
 bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
-  if (!tensor.is_tensor || !IsSixteenBit(static_cast<int>(tensor.dtype)) || tensor.kind != TensorKind::kActivation) return false;
+  if (!tensor.is_tensor || !IsSixteenBit(static_cast<int>(tensor.dtype)) ||
+      tensor.kind != TensorKind::kActivation)
+    return false;
   const NodeInfo& node = index.node(tensor.producer);
   // What a body returns was rounded inside it.
   return node.bodies.empty() && TraitsOf(*node.proto).values == Values::kNew;
@@ -92,15 +98,18 @@ bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
 
 /// The model with every 16-bit type replaced by FP32, not yet rounding anything.
 SessionModel WidenedModel(SessionModel session, const Model& typed, WidenedWeights* shared) {
-  ForEachGraph(session.proto.mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(graph); });
-  ForEachMutableTensorConstant(session.proto.mutable_graph(), [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
+  ForEachGraph(session.proto.mutable_graph(), "",
+               [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(graph); });
+  ForEachMutableTensorConstant(session.proto.mutable_graph(),
+                               [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
   WidenWeights(&session, shared);
   return session;
 }
 
 void InsertRounding(const Rounder& rounder, SessionModel* session) {
   std::unordered_map<std::string, int64_t> ids;
-  for (size_t id = 0; id < rounder.tensors.size(); ++id) ids[rounder.tensors[id].name] = static_cast<int64_t>(id);
+  for (size_t id = 0; id < rounder.tensors.size(); ++id)
+    ids[rounder.tensors[id].name] = static_cast<int64_t>(id);
   InsertTaps(
       session,
       [&](const std::string& name) {
@@ -111,10 +120,12 @@ void InsertRounding(const Rounder& rounder, SessionModel* session) {
 }
 
 /// Gives a weight its FP32 values back; false where the original's weight can't be told from the name.
-bool UseOriginalWeight(const Model& original, const GraphIndex& index, const TensorInfo& weight, SessionModel* session) {
+bool UseOriginalWeight(const Model& original, const GraphIndex& index, const TensorInfo& weight,
+                       SessionModel* session) {
   int source = index.FindTensor(weight.name);
   if (source < 0) source = index.FindTensor(weight.name.substr(0, weight.name.rfind('.')));
-  if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat) return false;
+  if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat)
+    return false;
   const auto values = std::make_shared<std::vector<float>>(ReadFloats(original, *index.tensor(source).data));
   for (SessionWeight& given : session->weights) {
     if (given.name != weight.local) continue;
@@ -146,8 +157,9 @@ void Rounder::Process(const Tap& tap) {
   const auto round = [&](size_t task) {
     const size_t begin = task * kTask;
     const size_t size = std::min(kTask, tap.count - begin);
-    const bool good = tensor.dtype == DType::kFloat16 ? RoundValuesToHalf(input + begin, size, output + begin)
-                                                      : RoundValuesToBfloat16(input + begin, size, output + begin);
+    const bool good = tensor.dtype == DType::kFloat16
+                          ? RoundValuesToHalf(input + begin, size, output + begin)
+                          : RoundValuesToBfloat16(input + begin, size, output + begin);
     if (!good) finite = false;
   };
   const size_t tasks = (tap.count + kTask - 1) / kTask;
@@ -159,8 +171,10 @@ void Rounder::Process(const Tap& tap) {
   if (finite || (!tensor.inf_sample.empty() && !tensor.nan_sample.empty())) return;
   const auto is_nan = [](float value) { return std::isnan(value); };
   const auto is_inf = [](float value) { return std::isinf(value); };
-  if (tensor.inf_sample.empty() && std::any_of(output, output + tap.count, is_inf)) tensor.inf_sample = sample_;
-  if (tensor.nan_sample.empty() && std::any_of(output, output + tap.count, is_nan)) tensor.nan_sample = sample_;
+  if (tensor.inf_sample.empty() && std::any_of(output, output + tap.count, is_inf))
+    tensor.inf_sample = sample_;
+  if (tensor.nan_sample.empty() && std::any_of(output, output + tap.count, is_nan))
+    tensor.nan_sample = sample_;
 }
 
 SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared) {
@@ -177,11 +191,13 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
 SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Rounder* rounder) {
   const GraphIndex index(typed);
   const GraphIndex original_index(original);
-  // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter most.
+  // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter
+  // most.
   SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);
   DeclareBodyShapes(index, &session.proto);
   for (const TensorInfo& tensor : index.tensors()) {
-    const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr && IsSixteenBit(static_cast<int>(tensor.dtype));
+    const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr &&
+                        IsSixteenBit(static_cast<int>(tensor.dtype));
     if (!weight && !NeedsRounding(index, tensor)) continue;
     if (weight && !UseOriginalWeight(original, original_index, tensor, &session)) continue;
     rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
@@ -195,9 +211,11 @@ Sample EmulatedInputs(const Sample& sample, const std::vector<InputSpec>& inputs
   result.name = sample.name;
   for (const NamedArray& given : sample.inputs) {
     NamedArray input = given;
-    const auto spec = std::find_if(inputs.begin(), inputs.end(), [&](const InputSpec& s) { return s.name == given.name; });
+    const auto spec =
+        std::find_if(inputs.begin(), inputs.end(), [&](const InputSpec& s) { return s.name == given.name; });
     if (spec == inputs.end()) throw BadInput(fmt::format("the fixed model has no input {}", given.name));
-    const bool sixteen_bit = IsSixteenBit(static_cast<int>(given.array.dtype)) || IsSixteenBit(static_cast<int>(spec->dtype));
+    const bool sixteen_bit =
+        IsSixteenBit(static_cast<int>(given.array.dtype)) || IsSixteenBit(static_cast<int>(spec->dtype));
     if (sixteen_bit && IsFloat(given.array.dtype)) {
       std::vector<float> values(given.array.bytes.size() / DTypeSize(given.array.dtype));
       for (size_t i = 0; i < values.size(); ++i) {

@@ -16,7 +16,7 @@ struct RoundedTensor {
   DType dtype = DType::kFloat16;
   std::string inf_sample;  ///< The first sample that made it infinite; empty when none did.
   std::string nan_sample;
-  uint64_t elements = 0;   ///< In the last run.
+  uint64_t elements = 0;  ///< In the last run.
 };
 
 /// Rounds each tapped tensor to its stored type, and remembers where values stopped being finite.
@@ -41,16 +41,18 @@ struct WidenedWeights {
   std::unordered_map<std::string, Entry> entries;
 };
 
-/// `typed`, a model with FP16 or BF16 tensors, as an FP32 model for ONNX Runtime: weights of 16 bits become the FP32
-/// values they hold, and every computed tensor of 16 bits passes a tap that rounds it. Results that only pick among
-/// rounded values are not rounded again. Fills `rounder->tensors`; takes weights from `shared` (may be nullptr) and adds to it.
+/// `typed`, a model with FP16 or BF16 tensors, as an FP32 model for ONNX Runtime: weights of 16 bits become
+/// the FP32 values they hold, and every computed tensor of 16 bits passes a tap that rounds it. Results that
+/// only pick among rounded values are not rounded again. Fills `rounder->tensors`; takes weights from
+/// `shared` (may be nullptr) and adds to it.
 SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared);
 
-/// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too, whose taps
-/// get their FP32 values from `original`. `rounder->tensors` names results and weights of `typed`.
+/// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
+/// whose taps get their FP32 values from `original`. `rounder->tensors` names results and weights of `typed`.
 SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Rounder* rounder);
 
-/// `sample` as the emulation of a model with `inputs` takes it: 16-bit inputs in FP32, rounded to the type they had.
+/// `sample` as the emulation of a model with `inputs` takes it: 16-bit inputs in FP32, rounded to the type
+/// they had.
 Sample EmulatedInputs(const Sample& sample, const std::vector<InputSpec>& inputs);
 
 }  // namespace halfsafe

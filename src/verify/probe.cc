@@ -26,7 +26,8 @@ double Distance(const std::vector<OutputError>& errors, const Tolerance& toleran
       continue;
     }
     worst = std::max(worst, error.rel_l2 / std::max(tolerance.rel_l2, kSmallest));
-    if (tolerance.rtol || tolerance.atol) worst = std::max(worst, error.needed_atol / std::max(tolerance.atol.value_or(0.0), kSmallest));
+    if (tolerance.rtol || tolerance.atol)
+      worst = std::max(worst, error.needed_atol / std::max(tolerance.atol.value_or(0.0), kSmallest));
   }
   return worst;
 }
@@ -44,9 +45,14 @@ std::string WorstSample(const CheckResult& check) {
 
 Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
              const CheckOptions& options)
-    : options_(options), plan_(plan), index_(original), ports_(index_), typed_(Apply(original, plan)),
+    : options_(options),
+      plan_(plan),
+      index_(original),
+      ports_(index_),
+      typed_(Apply(original, plan)),
       original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),
-      typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())), inputs_(typed_.Inputs()),
+      typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
+      inputs_(typed_.Inputs()),
       reference_(original_part_ ? *original_part_ : original, options, true),
       session_model_(EmulateHalfSwitchable(original, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
@@ -96,7 +102,8 @@ double Probe::Without(const std::set<size_t>& entries) {
   rounder_.enabled.assign(rounder_.tensors.size(), true);
   for (size_t i = 0; i < rounder_.tensors.size(); ++i) {
     const std::set<size_t> needed = EntriesOf(i);
-    if (!needed.empty() && std::includes(entries.begin(), entries.end(), needed.begin(), needed.end())) rounder_.enabled[i] = false;
+    if (!needed.empty() && std::includes(entries.begin(), entries.end(), needed.begin(), needed.end()))
+      rounder_.enabled[i] = false;
   }
   return Measure();
 }
@@ -108,7 +115,8 @@ double Probe::Measure() {
   try {
     const auto outputs = sessions_->For(sample_).Run(sample_);
     for (size_t i = 0; i < names.size(); ++i) {
-      CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance, &errors[i]);
+      CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance,
+                    &errors[i]);
     }
   } catch (const Error& error) {
     if (error.code() != ExitCode::kBadInput) throw;
@@ -126,7 +134,8 @@ std::set<size_t> Probe::EntriesOf(size_t rounding) const {
   if (tensor < 0) return entries;
   const auto add = [&](int node) {
     if (node < 0) return;
-    if (const auto found = entry_.find(index_.node(node).name); found != entry_.end()) entries.insert(found->second);
+    if (const auto found = entry_.find(index_.node(node).name); found != entry_.end())
+      entries.insert(found->second);
   };
   add(ports_.of(tensor).writer);
   for (const int reader : ports_.of(tensor).readers) add(reader);
@@ -134,7 +143,8 @@ std::set<size_t> Probe::EntriesOf(size_t rounding) const {
 }
 
 void Probe::MeasureWork() {
-  // The roundings counted the elements of each result, which is all that multiply-adds need beside the weights' shapes.
+  // The roundings counted the elements of each result, which is all that multiply-adds need beside the
+  // weights' shapes.
   RangeTable sizes;
   sizes.samples = 1;
   for (const RoundedTensor& tensor : rounder_.tensors) {

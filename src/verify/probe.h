@@ -13,8 +13,8 @@
 
 namespace halfsafe {
 
-/// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves every
-/// assignment.
+/// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
+/// every assignment.
 class Probe {
  public:
   Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
@@ -24,7 +24,8 @@ class Probe {
   size_t size() const { return rounder_.tensors.size(); }
   const std::string& name(size_t rounding) const { return rounder_.tensors[rounding].name; }
 
-  /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not finite.
+  /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not
+  /// finite.
   double worst() const { return worst_; }
   /// The same with only `order[begin..end)` on.
   double Only(const std::vector<size_t>& order, size_t begin, size_t end);

@@ -21,7 +21,7 @@ constexpr double kCheapEnough = 0.1;
 /// A run of neighbouring roundings and what they do together.
 struct Group {
   size_t begin = 0, end = 0;  ///< In the probing order.
-  double harm = 0.0;          ///< Square of the distance with only these on: independent roundings add up in squares.
+  double harm = 0.0;  ///< Square of the distance with only these on: independent roundings add up in squares.
 };
 
 /// A group, the plan entries that would have to be FP32 for it to go away, and its harm for their cost.
@@ -31,7 +31,8 @@ struct Choice {
   double value = 0.0;
 };
 
-std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& order, const std::vector<Group>& groups) {
+std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& order,
+                                const std::vector<Group>& groups) {
   std::vector<Choice> choices;
   for (const Group& group : groups) {
     Choice choice{group, {}, 0.0};
@@ -41,7 +42,8 @@ std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& o
     choice.value = group.harm / std::max(cost, 1e-9);
     choices.push_back(std::move(choice));
   }
-  std::stable_sort(choices.begin(), choices.end(), [](const Choice& a, const Choice& b) { return a.value > b.value; });
+  std::stable_sort(choices.begin(), choices.end(),
+                   [](const Choice& a, const Choice& b) { return a.value > b.value; });
   return choices;
 }
 
@@ -49,7 +51,8 @@ std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& o
 double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
   double harm = 0.0;
   for (const Choice& choice : choices) harm += choice.group.harm;
-  // Roundings that go the same way add up to more than their squares, so harm is scaled to what all of them did.
+  // Roundings that go the same way add up to more than their squares, so harm is scaled to what all of them
+  // did.
   const double scale = std::max(1.0, probe.worst() * probe.worst() / harm);
   if (!std::isfinite(harm) || !std::isfinite(scale)) return INFINITY;
   std::set<size_t> entries;
@@ -63,8 +66,8 @@ double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
   return cost;
 }
 
-/// Splits the roundings by halves, the most harmful group first, until taking away enough of them is cheap or the runs
-/// are spent. Returns the groups ranked by harm for cost.
+/// Splits the roundings by halves, the most harmful group first, until taking away enough of them is cheap or
+/// the runs are spent. Returns the groups ranked by harm for cost.
 std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
   const auto measure = [&](size_t begin, size_t end) {
     const double distance = probe->Only(order, begin, end);
@@ -73,9 +76,12 @@ std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Pro
   };
   std::vector<Group> groups = {{0, order.size(), probe->worst() * probe->worst()}};
   std::vector<Choice> choices = RankChoices(*probe, order, groups);
-  for (int probes = 0; probes < kMostProbes && !(CostOfEnough(*probe, choices) <= kCheapEnough); probes += 2) {
+  for (int probes = 0; probes < kMostProbes && !(CostOfEnough(*probe, choices) <= kCheapEnough);
+       probes += 2) {
     const auto divisible = [](const Group& group) { return group.end - group.begin > 1 ? group.harm : -1.0; };
-    const auto next = std::max_element(groups.begin(), groups.end(), [&](const Group& a, const Group& b) { return divisible(a) < divisible(b); });
+    const auto next = std::max_element(groups.begin(), groups.end(), [&](const Group& a, const Group& b) {
+      return divisible(a) < divisible(b);
+    });
     if (divisible(*next) <= 0.0) break;
     const Group group = *next;
     const size_t middle = (group.begin + group.end) / 2;
@@ -133,8 +139,9 @@ Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, c
       if (node.precision == Precision::kFp32 || !chosen.contains(entry)) continue;
       node.precision = Precision::kFp32;
       node.reason = "error";
-      node.evidence = fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
-                                  probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm));
+      node.evidence =
+          fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
+                      probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm));
       result.nodes.push_back(node.name);
     }
   }
