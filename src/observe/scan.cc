@@ -147,10 +147,7 @@ class OutputRecorder {
     for (size_t i = 0; i < values.size(); ++i) {
       const std::string& name = session.output_names()[i];
       if (!chosen_.contains(name)) continue;
-      const OutputView view = View(values[i], name);
-      const auto* bytes = static_cast<const std::byte*>(view.data);
-      outputs.push_back(
-          {name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
+      outputs.push_back(CopyOutput(name, View(values[i], name)));
     }
     writer_->Add(outputs);
   }
@@ -169,18 +166,15 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
   if (kept == nullptr || !kept->complete) return;
   auto& outputs = kept->samples.emplace_back();
   for (int i = 0; i < model.proto().graph().output_size(); ++i) {
-    const OutputView view =
-        View(values[static_cast<size_t>(i)], session.output_names()[static_cast<size_t>(i)]);
-    const size_t size = view.count * DTypeSize(view.dtype);
-    kept->bytes += size;
+    const std::string& name = session.output_names()[static_cast<size_t>(i)];
+    const OutputView view = View(values[static_cast<size_t>(i)], name);
+    kept->bytes += view.count * DTypeSize(view.dtype);
     if (kept->bytes > kept->budget) {
       kept->samples.clear();
       kept->complete = false;
       return;
     }
-    const auto* bytes = static_cast<const std::byte*>(view.data);
-    outputs.push_back(
-        {session.output_names()[static_cast<size_t>(i)], {view.dtype, view.shape, {bytes, bytes + size}}});
+    outputs.push_back(CopyOutput(name, view));
   }
 }
 

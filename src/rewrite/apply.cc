@@ -101,6 +101,8 @@ std::string Rewriter::NewName(const std::string& base, DType dtype) {
   return name;
 }
 
+std::string OriginalName(const std::string& name) { return name.substr(0, name.rfind('.')); }
+
 Model Apply(const Model& model, const Plan& plan) {
   if (plan.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256,

@@ -411,4 +411,9 @@ OutputView View(const Ort::Value& value, const std::string& name) {
   return view;
 }
 
+NamedArray CopyOutput(const std::string& name, const OutputView& view) {
+  const auto* bytes = static_cast<const std::byte*>(view.data);
+  return {name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}};
+}
+
 }  // namespace halfsafe

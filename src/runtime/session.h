@@ -105,4 +105,7 @@ class Session {
 /// Views a tensor output. Throws Error(kBadInput) for sequences, maps and strings.
 OutputView View(const Ort::Value& value, const std::string& name);
 
+/// The bytes behind a view, with the output's name.
+NamedArray CopyOutput(const std::string& name, const OutputView& view);
+
 }  // namespace halfsafe

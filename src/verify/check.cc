@@ -29,10 +29,7 @@ class Recorder {
     if (!writer_) return;
     std::vector<NamedArray> outputs;
     for (size_t i = 0; i < names.size(); ++i) {
-      const OutputView& view = run.views[i];
-      const auto* bytes = static_cast<const std::byte*>(view.data);
-      outputs.push_back(
-          {names[i], {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}});
+      outputs.push_back(CopyOutput(names[i], run.views[i]));
     }
     writer_->Add(outputs);
   }
@@ -156,8 +153,7 @@ CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSour
   const RangeTable* ranges = options.ranges != nullptr ? options.ranges : scanned ? &*scanned : nullptr;
   const auto finite_before = [&](const std::string& name, bool nan) {
     const TensorStats* stats = ranges == nullptr ? nullptr : ranges->Find(name);
-    // Apply names a second type of a tensor by a suffix.
-    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(name.substr(0, name.rfind('.')));
+    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(OriginalName(name));
     return stats == nullptr || (nan ? stats->nan_count == 0 : stats->inf_count == 0);
   };
   candidate.Finish(finite_before);

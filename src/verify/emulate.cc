@@ -9,6 +9,7 @@
 #include "base/half_convert.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
+#include "halfsafe/rewrite.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
 
@@ -123,7 +124,7 @@ void InsertRounding(const Rounder& rounder, SessionModel* session) {
 bool UseOriginalWeight(const Model& original, const GraphIndex& index, const TensorInfo& weight,
                        SessionModel* session) {
   int source = index.FindTensor(weight.name);
-  if (source < 0) source = index.FindTensor(weight.name.substr(0, weight.name.rfind('.')));
+  if (source < 0) source = index.FindTensor(OriginalName(weight.name));
   if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat)
     return false;
   const auto values = std::make_shared<std::vector<float>>(ReadFloats(original, *index.tensor(source).data));

@@ -128,8 +128,7 @@ double Probe::Measure() {
 std::set<size_t> Probe::EntriesOf(size_t rounding) const {
   const std::string& name = rounder_.tensors[rounding].name;
   int tensor = index_.FindTensor(name);
-  // Apply names a second type of a tensor by a suffix.
-  if (tensor < 0) tensor = index_.FindTensor(name.substr(0, name.rfind('.')));
+  if (tensor < 0) tensor = index_.FindTensor(OriginalName(name));
   std::set<size_t> entries;
   if (tensor < 0) return entries;
   const auto add = [&](int node) {
