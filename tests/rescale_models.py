@@ -7,8 +7,8 @@ Writes OUT_DIR/NAME/model.onnx and OUT_DIR/NAME/samples/000.npz, 001.npz, ... No
 
 A network is drawn once, with activations of order one. Its gain then makes it overflow: layers on the way up multiply
 by a factor more than was drawn and later ones, or a normalization, take that out again. So with --gain 1 the same
-network computes the same function within FP16's range, and its error in plain FP16 is what rounding alone costs. (The
-transformers differ a little more: there the gain also says how much a later block outweighs an earlier one.)
+network computes the same function within FP16's range, and its error in plain FP16 is what rounding alone costs.
+(transformer_growing is the exception: there the gain also says how much a later branch outweighs an earlier one.)
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Net(Builder):
         return self.same("Relu", signal)
 
     def add(self, one: Signal, other: Signal) -> Signal:
-        assert np.array_equal(one.scale, other.scale) or isinstance(one.scale, float)
+        assert np.all(np.float64(one.scale) <= other.scale), "a stream only grows"
         return Signal(self.op("Add", [one.name, other.name]), one.channels, other.scale)
 
     def concat(self, signals: list[Signal]) -> Signal:
@@ -321,48 +321,66 @@ def softmax_net(net: Net) -> None:
 # ---------------------------------------------------------------- sequences
 
 TOKENS, WIDTH, HEADS, BLOCKS = 64, 128, 4, 8
-GROWING_BRANCHES = 10  # of the 16 that 8 blocks have; the stream keeps its size behind them
+GROWING_BRANCHES = (5, 11)  # of the 16 that 8 blocks have, those from which on all add more
 
 
-def embedded(net: Net) -> Signal:
-    signal = net.linear(net.source("tokens", ["N", TOKENS, WIDTH], WIDTH), WIDTH, 1.0)
-    positions = net.weight("positions", net.draw(1, TOKENS, WIDTH, spread=0.5))
-    return net.same("Dropout", Signal(net.op("Add", [signal.name, positions]), WIDTH))
+def embedded(net: Net, scale: float) -> Signal:
+    signal = net.linear(net.source("tokens", ["N", TOKENS, WIDTH], WIDTH), WIDTH, scale)
+    positions = net.weight("positions", net.draw(1, TOKENS, WIDTH, spread=0.5) * scale)
+    return net.same("Dropout", Signal(net.op("Add", [signal.name, positions]), WIDTH, scale))
 
 
 def transformer_ln(net: Net) -> None:
-    """Pre-norm blocks with LayerNormalization and GELU; nothing brings the stream down before the final norm."""
-    stream = embedded(net)
+    """Pre-norm blocks with LayerNormalization and GELU. Every second block a Linear on the stream makes it larger, as
+    between the stages of hierarchical transformers; nothing brings it down before the final norm."""
+    stream = embedded(net, net.gain)
     shared = net.weight("shared_up.weight", net.kernel(Signal("", WIDTH), 4 * WIDTH, (), 1.0, 1.0).T)
-    branch = 0
     for block in range(BLOCKS):
-        branch += 1
-        scale = net.gain**min(branch, GROWING_BRANCHES)
+        stream = next_stage(net, stream, block)
+        scale = stream.scale
         stream = net.add(stream, net.attention(net.layer_norm(stream), HEADS, scale**0.25, scale, fused=True))
-        branch += 1
-        scale = net.gain**min(branch, GROWING_BRANCHES)
         # The first two blocks share a projection.
         up = net.linear(net.layer_norm(stream), 4 * WIDTH, 1.0, weight=shared if block < 2 else "")
         stream = net.add(stream, net.linear(net.gelu(up), WIDTH, scale, bias_spread=0.05))
     net.result(net.linear(net.layer_norm(stream), 32, 1.0), ["N", TOKENS, 32])
 
 
+def next_stage(net: Net, stream: Signal, block: int) -> Signal:
+    if block == 0 or block % 2:
+        return stream
+    return net.linear(stream, WIDTH, net.gain**(1 + block // 2), variance=0.3, bias_spread=0.05)
+
+
+def rms_branches(net: Net, stream: Signal, attention_scale: float, mlp_scale: float) -> Signal:
+    """One block: attention, then an MLP gated by SiLU."""
+    mixed = net.attention(net.rms_norm(stream), HEADS, attention_scale**0.25, attention_scale, fused=False)
+    stream = net.add(stream, mixed)
+    normal, inner = net.rms_norm(stream), mlp_scale**0.25
+    gate = net.linear(normal, 2 * WIDTH, 1.0).name
+    silu = net.op("Mul", [gate, net.op("Sigmoid", [gate])])
+    product = net.op("Mul", [silu, net.linear(normal, 2 * WIDTH, inner).name])
+    result = net.linear(Signal(product, 2 * WIDTH, inner), WIDTH, mlp_scale, variance=4.0, bias_spread=0.05)
+    return net.add(stream, result)
+
+
 def transformer_rms(net: Net) -> None:
-    """The same with RMSNorm written out and an MLP gated by SiLU."""
-    stream = embedded(net)
-    branch = 0
-    for _ in range(BLOCKS):
-        branch += 1
-        scale = net.gain**min(branch, GROWING_BRANCHES)
-        stream = net.add(stream, net.attention(net.rms_norm(stream), HEADS, scale**0.25, scale, fused=False))
-        branch += 1
-        scale = net.gain**min(branch, GROWING_BRANCHES)
-        normal, inner = net.rms_norm(stream), scale**0.25
-        gate = net.linear(normal, 2 * WIDTH, 1.0).name
-        silu = net.op("Mul", [gate, net.op("Sigmoid", [gate])])
-        product = net.op("Mul", [silu, net.linear(normal, 2 * WIDTH, inner).name])
-        stream = net.add(stream, net.linear(Signal(product, 2 * WIDTH, inner), WIDTH, scale, variance=4.0,
-                                             bias_spread=0.05))
+    """The same with RMSNorm written out."""
+    stream = embedded(net, net.gain)
+    for block in range(BLOCKS):
+        stream = next_stage(net, stream, block)
+        stream = rms_branches(net, stream, stream.scale, stream.scale)
+    net.result(net.linear(net.rms_norm(stream), 32, 1.0), ["N", TOKENS, 32])
+
+
+def transformer_growing(net: Net) -> None:
+    """One stream from the first block to the last, from order one to 1e6: twice, what branches add jumps by the gain.
+
+    Here the twin is another function, because its branches weigh the same. It says what such a depth costs in FP16, no
+    more: where a branch outweighs all that came before, it alone hands that on, with its rounding."""
+    stream = embedded(net, 1.0)
+    for block in range(BLOCKS):
+        powers = (sum(branch >= jump for jump in GROWING_BRANCHES) for branch in (2 * block + 1, 2 * block + 2))
+        stream = rms_branches(net, stream, *(net.gain**power for power in powers))
     net.result(net.linear(net.rms_norm(stream), 32, 1.0), ["N", TOKENS, 32])
 
 
@@ -412,12 +430,13 @@ class RescaleModel:
 RESCALE_MODELS = {
     "conv_stack": RescaleModel(conv_stack, 3.7, ("x", (3, 64, 64))),
     "residual_net": RescaleModel(residual_net, 21.0, ("image", (3, 64, 64))),
-    "transformer_ln": RescaleModel(transformer_ln, 3.4, ("tokens", (TOKENS, WIDTH)), oldest_opset=17),
-    "transformer_rms": RescaleModel(transformer_rms, 3.4, ("tokens", (TOKENS, WIDTH))),
+    "transformer_ln": RescaleModel(transformer_ln, 21.0, ("tokens", (TOKENS, WIDTH)), oldest_opset=17),
+    "transformer_rms": RescaleModel(transformer_rms, 21.0, ("tokens", (TOKENS, WIDTH))),
     "unet": RescaleModel(unet, 5.3, ("image", (3, 64, 64))),
     "gated_mlp": RescaleModel(gated_mlp, 7.0, ("tokens", (TOKENS, WIDTH))),
     "softmax_net": RescaleModel(softmax_net, 13.0, ("image", (3, 64, 64))),
     "lstm_net": RescaleModel(lstm_net, 8.3, ("frames", (40, TOKENS))),
+    "transformer_growing": RescaleModel(transformer_growing, 480.0, ("tokens", (TOKENS, WIDTH))),
 }
 OPSET = 17
 

@@ -12,6 +12,7 @@ import unittest
 from support import ToolTest, mark_all, np, onnx, read_json, run_all
 
 import exactness
+import fp16_reference
 import rescale_models
 from onnx import ModelProto, numpy_helper
 from rescale_models import RESCALE_MODELS, make_model, make_samples
@@ -60,6 +61,19 @@ class RescaleModelsTest(ToolTest):
                 largest = largest_values(name, make_model(name, gain=1))
                 self.assertLess(max(largest.values()), 1e4)
                 self.assertLess(largest["y"], 100)
+
+    def test_twins_compute_the_same(self) -> None:
+        for name in RESCALE_MODELS:
+            with self.subTest(name):
+                kinds = [[node.op_type for node in make_model(name, gain).graph.node] for gain in (None, 1.0)]
+                self.assertEqual(kinds[0], kinds[1])
+                runs = [list(run_all(make_model(name, gain), make_samples(name, SAMPLES))) for gain in (None, 1.0)]
+                for found, twin in zip(*runs):
+                    error = fp16_reference.relative_l2(twin["y"], found["y"])
+                    if name == "transformer_growing":
+                        self.assertLess(0.1, error)
+                    else:
+                        self.assertLess(error, 1e-4)
 
     def test_samples_move_the_output(self) -> None:
         """A net that answers the same to everything would hide any error."""
