@@ -207,14 +207,15 @@ class RealModelTest(FixTest):
 
 
 class GeneratedModelTest(FixTest):
-    def run_fix(self, name: str, case: Case, *options: object, code: int | None = 0) -> tuple[dict, pathlib.Path]:
+    def run_fix(self, name: str, case: Case, *options: object, code: int | None = 0,
+                repair: str = "fp32") -> tuple[dict, pathlib.Path]:
         folder = self.folder / name
         folder.mkdir()
         model = onnx.shape_inference.infer_shapes(case.model)
         onnx.save(model, folder / "model.onnx")
         data = self.save_samples(case.samples, f"{name}/samples")
         self.tool("fix", folder / "model.onnx", "--data", data, "-o", folder / "fixed.onnx", "--save-plan",
-                  folder / "plan.json", "--json", folder / "result.json", *options, code=code)
+                  folder / "plan.json", "--json", folder / "result.json", "--repair", repair, *options, code=code)
         return read_json(folder / "result.json"), folder
 
     def check_errors(self, name: str, case: Case, answer: dict, fixed: ModelProto) -> None:
@@ -365,7 +366,7 @@ class OptionTest(FixTest):
         return {tensor.name: tensor.data_type for tensor in onnx.load(self.fixed).graph.initializer}
 
     def test_io_fp16(self) -> None:
-        plan = self.fix("--io", "fp16")
+        plan = self.fix("--io", "fp16", "--repair", "fp32")
         self.assertEqual({plan["node_c1"], plan["node_logits"]}, {"fp16"})
         graph = onnx.load(self.fixed).graph
         self.assertEqual([value.type.tensor_type.elem_type for value in [graph.input[0], graph.output[0]]], [F16, F16])
@@ -402,7 +403,7 @@ class OptionTest(FixTest):
         data = self.save_samples([{"x": np.full((1, 4, 8, 8), 3000, dtype=np.float32)}], "sums")
         for option, expected in (("fp32", "fp16"), ("fp16", "fp32")):
             self.tool("fix", model, "--data", data, "-o", self.fixed, "--save-plan", self.plan, "--io", "fp16",
-                      "--accumulate", option)
+                      "--accumulate", option, "--repair", "fp32")
             self.assertEqual(self.plan_of(self.plan)["node_pooled"], expected)
 
     def test_holdout(self) -> None:
@@ -468,7 +469,7 @@ class OptionTest(FixTest):
     def test_shared_weight_is_there_once_a_type(self) -> None:
         case = generated_models.shared_weight()
         model, data = self.save(case.model, "shared.onnx"), self.save_samples(case.samples, "shared")
-        self.tool("fix", model, "--data", data, "-o", self.fixed, "--io", "fp16")
+        self.tool("fix", model, "--data", data, "-o", self.fixed, "--io", "fp16", "--repair", "fp32")
         matrices = [tensor.data_type for tensor in onnx.load(self.fixed).graph.initializer if list(tensor.dims) == [8, 8]]
         self.assertEqual(sorted(matrices), [F32, F16])
 
@@ -486,7 +487,7 @@ class OptionTest(FixTest):
     def test_names_that_are_taken(self) -> None:
         """Tensors and nodes of the model already have the names that new ones would get."""
         names = [value.name for value in onnx.load(self.model).graph.node]
-        self.fix("--io", "fp16")
+        self.fix("--io", "fp16", "--repair", "fp32")
         fixed = onnx.load(self.fixed)
         added = [node for node in fixed.graph.node if node.name not in names]
         self.assertTrue(added)
@@ -499,7 +500,7 @@ class OptionTest(FixTest):
             renamed.graph.node.append(onnx.helper.make_node("Identity", ["b1"], [name], name + "/node" if index % 2 else name))
         self.case = Case(renamed, self.case.samples)
         self.model = self.save(renamed)
-        self.fix("--io", "fp16")
+        self.fix("--io", "fp16", "--repair", "fp32")
 
     def test_external_data(self) -> None:
         case = generated_models.conv_net(17)

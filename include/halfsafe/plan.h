@@ -30,10 +30,12 @@ struct TensorPlan {
   int exponent = 0;
 };
 
-/// A constant whose values are brought into range.
+/// A constant whose values are changed before they are stored.
 struct ConstantPlan {
   std::string name;
-  double clamp = 0.0;  ///< Values beyond +-clamp become +-clamp.
+  std::optional<double> clamp;  ///< Values beyond +-clamp become +-clamp.
+  /// Where FP16 would make a value zero, it becomes FP16's smallest: an epsilon stays one.
+  bool keep_nonzero = false;
   std::string reason;
   std::string evidence;
 };
@@ -59,8 +61,18 @@ struct Plan {
   std::vector<const NodePlan*> Fp32Nodes() const;
 };
 
+/// How tensors that overflow are repaired.
+enum class Repair {
+  kAuto,     ///< Rescaled where that works, FP32 or BF16 elsewhere, whichever is cheaper.
+  kRescale,  ///< Rescaled where that works, FP32 elsewhere.
+  kFp32,     ///< Kept in FP32.
+  kBf16,     ///< Kept in BF16 where the opset has it, FP32 elsewhere.
+};
+
 struct PlanOptions {
+  Repair repair = Repair::kAuto;
   double threshold = 10000.0;    ///< Tensors with abs_max past this are not stored in FP16.
+  double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
   bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.

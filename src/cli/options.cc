@@ -50,6 +50,18 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
          "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may pick: partial sums then "
          "count")
       ->check(CLI::IsMember({"fp32", "fp16"}));
+  app->add_option(
+         "--repair", plan->repair,
+         "What to do about overflow: rescale by powers of two (FP32 where that fails), fp32, bf16, or "
+         "auto (default): the cheapest of these, place by place")
+      ->transform(CLI::CheckedTransformer(std::map<std::string, Repair>{{"auto", Repair::kAuto},
+                                                                        {"rescale", Repair::kRescale},
+                                                                        {"fp32", Repair::kFp32},
+                                                                        {"bf16", Repair::kBf16}},
+                                          CLI::ignore_case));
+  app->add_option("--margin", plan->margin,
+                  "What rescaled tensors stay within where they can (default 2048); never past the threshold")
+      ->check(CLI::PositiveNumber);
   app->add_option("--keep", plan->keep_nodes, "Nodes whose name matches this regular expression stay FP32");
   app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32");
 }

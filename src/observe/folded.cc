@@ -110,11 +110,11 @@ class Folder {
     for (size_t i = axis + 1; i < weight.shape.size(); ++i) inner *= static_cast<size_t>(weight.shape[i]);
     for (size_t i = 0; i < values.size(); ++i) {
       const double value = std::fabs(values[i] * layer.factor[i / inner % layer.factor.size()]);
-      folded->abs_max = std::max(folded->abs_max, value);
+      folded->weight_max = std::max(folded->weight_max, value);
       folded->subnormal_count += value > 0.0 && value < kHalfRoundsToNormal ? 1 : 0;
     }
     folded->count = values.size();
-    for (const double bias : layer.bias) folded->abs_max = std::max(folded->abs_max, std::fabs(bias));
+    for (const double bias : layer.bias) folded->bias_max = std::max(folded->bias_max, std::fabs(bias));
   }
 
   const Model& model_;

@@ -10,7 +10,8 @@ namespace halfsafe {
 /// BatchNormalization, Mul and Add nodes that follow and have no other reader in between.
 struct FoldedWeights {
   std::vector<int> nodes;        ///< The Conv or Gemm, then what folds into it.
-  double abs_max = 0.0;          ///< Largest folded weight or bias.
+  double weight_max = 0.0;       ///< Largest folded |weight|.
+  double bias_max = 0.0;         ///< Largest folded |bias|.
   uint64_t subnormal_count = 0;  ///< Non-zero folded weights that FP16 makes subnormal or zero.
   uint64_t count = 0;
 };

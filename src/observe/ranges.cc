@@ -73,10 +73,10 @@ TensorStats StatsFromJson(const JsonReader& json) {
 
 }  // namespace
 
-uint64_t TensorStats::VanishingCount() const {
+uint64_t TensorStats::VanishingCount(int exponent) const {
   uint64_t total = 0;
   for (const auto& [power, values] : exponents) {
-    if (power < -25) total += values;
+    if (power - exponent < -25) total += values;
   }
   return total;
 }

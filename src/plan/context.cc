@@ -2,7 +2,7 @@
 
 #include <fmt/format.h>
 
-#include "halfsafe/half.h"
+#include <cmath>
 
 namespace halfsafe {
 
@@ -16,17 +16,29 @@ void PlanContext::PinTensor(int tensor, std::string_view reason, const std::stri
   for (const int reader : ports.of(tensor).readers) PinNode(reader, reason, evidence);
 }
 
-std::string Evidence(const TensorStats& stats) {
+int PlanContext::ReadExponent(int tensor, size_t reader) const {
+  const auto& uses = index.tensor(tensor).uses;
+  if (reader < uses.size())
+    return read_exponents[static_cast<size_t>(uses[reader].node)][static_cast<size_t>(uses[reader].slot)];
+  const auto& output = ports.outputs_of(tensor)[reader - uses.size()];
+  return scales.ReturnedExponent(output.graph, output.slot, exponents);
+}
+
+std::string Evidence(const TensorStats& stats, int exponent) {
   const std::string sample =
       stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
   if (stats.nan_count > 0) return fmt::format("{} has {} NaN in FP32 already", stats.name, stats.nan_count);
   if (stats.inf_count > 0)
     return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
-  return fmt::format("{} reaches {:.6g}{}", stats.name, stats.abs_max, sample);
+  const std::string scaled =
+      exponent == 0 ? ""
+                    : fmt::format(", {:.6g} times 2^{}", std::ldexp(stats.abs_max, -exponent), -exponent);
+  return fmt::format("{} reaches {:.6g}{}{}", stats.name, stats.abs_max, sample, scaled);
 }
 
-bool Overflows(const TensorStats& stats, double threshold) {
-  return stats.abs_max > threshold || stats.overflow_count > 0 || stats.inf_count > 0 || stats.nan_count > 0;
+bool Overflows(const TensorStats& stats, double threshold, int exponent) {
+  return std::ldexp(stats.abs_max, -exponent) > threshold || stats.inf_count > 0 || stats.nan_count > 0 ||
+         (exponent == 0 && stats.overflow_count > 0);
 }
 
 }  // namespace halfsafe

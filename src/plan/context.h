@@ -1,11 +1,14 @@
 #pragma once
 
+#include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "halfsafe/plan.h"
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
+#include "model/scale_rules.h"
 
 namespace halfsafe {
 
@@ -20,6 +23,7 @@ struct PlanContext {
   const Model& model;
   const GraphIndex& index;
   const PrecisionPorts& ports;
+  const ScaleRules& scales;
   const RangeTable& ranges;
   const PlanOptions& options;
 
@@ -27,20 +31,26 @@ struct PlanContext {
   std::vector<ConstantPlan> constants;
   std::vector<bool> io_stays_fp32;  ///< Per tensor: an input or output that `io_fp16` must leave alone.
   std::vector<bool> mask_fits;  ///< Per tensor: out of range only through a mask constant that gets clamped.
-  std::vector<int> exponents;   ///< Per tensor: stored as x * 2^-exponent.
+  Exponents exponents;          ///< Per tensor: stored as x * 2^-exponent.
+  std::vector<std::vector<int>> read_exponents;  ///< Per node and input: what it reads it with.
+  /// Constants that would vanish but guard a sum, and the node that adds them: written as 2^-24 instead.
+  std::set<std::pair<int, int>> guards;
   std::vector<std::string> warnings;
 
   /// The first rule to pin a node gives the reason.
   void PinNode(int node, std::string_view reason, const std::string& evidence);
   /// The tensor is never stored in FP16: its writer and every reader stay FP32.
   void PinTensor(int tensor, std::string_view reason, const std::string& evidence);
+  /// The exponent that reader `reader` of the tensor (see TensorPorts::readers) reads it with.
+  int ReadExponent(int tensor, size_t reader) const;
   const TensorStats* Stats(int tensor) const { return ranges.Find(index.tensor(tensor).name); }
 };
 
-/// "x reaches 123456 in sample 3.npz", or what else makes a tensor unfit.
-std::string Evidence(const TensorStats& stats);
+/// "x reaches 123456 in sample 3.npz", or what else makes a tensor unfit to be stored as x * 2^-exponent.
+std::string Evidence(const TensorStats& stats, int exponent = 0);
 
-/// Whether a tensor's own values forbid storing it in FP16: past the threshold or 65504, infinite, or NaN.
-bool Overflows(const TensorStats& stats, double threshold);
+/// Whether a tensor's own values forbid storing x * 2^-exponent in FP16: past the threshold, infinite, or
+/// NaN.
+bool Overflows(const TensorStats& stats, double threshold, int exponent = 0);
 
 }  // namespace halfsafe

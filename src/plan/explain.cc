@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/plan.h"
@@ -10,7 +12,8 @@
 namespace halfsafe {
 namespace {
 
-std::string DescribeTensor(const RangeTable& ranges, const std::string& name, std::string_view role) {
+std::string DescribeTensor(const RangeTable& ranges, const Plan& plan, const std::string& name,
+                           std::string_view role) {
   const TensorStats* stats = ranges.Find(name);
   if (stats == nullptr) return fmt::format("  {} {}: not floating point, or not scanned\n", role, name);
   std::string line = fmt::format("  {} {}: {} values in [{:.6g}, {:.6g}], max |x| {:.6g}", role, name,
@@ -22,6 +25,11 @@ std::string DescribeTensor(const RangeTable& ranges, const std::string& name, st
   if (stats->subnormal_count > 0)
     line += fmt::format(", {} below FP16's normal range", stats->subnormal_count);
   if (stats->sum_bound) line += fmt::format(", partial sums below {:.4g}", *stats->sum_bound);
+  for (const TensorPlan& tensor : plan.tensors) {
+    if (tensor.name == name)
+      line += fmt::format(", stored times 2^{}: max |x| {:.6g}", -tensor.exponent,
+                          std::ldexp(stats->abs_max, -tensor.exponent));
+  }
   return line + "\n";
 }
 
@@ -59,10 +67,10 @@ std::string Explain(const Model& model, const RangeTable& ranges, const Plan& pl
   }
   if (!planned) text += "  stays as it is: it has no FP32 tensors that could be FP16\n";
   for (const int tensor : node.inputs) {
-    if (tensor >= 0) text += DescribeTensor(ranges, index.tensor(tensor).name, "reads ");
+    if (tensor >= 0) text += DescribeTensor(ranges, plan, index.tensor(tensor).name, "reads ");
   }
   for (const int tensor : node.outputs) {
-    if (tensor >= 0) text += DescribeTensor(ranges, index.tensor(tensor).name, "writes");
+    if (tensor >= 0) text += DescribeTensor(ranges, plan, index.tensor(tensor).name, "writes");
   }
   return text;
 }

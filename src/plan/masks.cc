@@ -119,7 +119,7 @@ void FindMasks(PlanContext* context) {
     MaskWalk walk(*context);
     if (!walk.FollowMask(static_cast<int>(id))) continue;
     for (const int touched : walk.touched) context->mask_fits[static_cast<size_t>(touched)] = true;
-    context->constants.push_back({tensor.name, kMaskClamp, "mask",
+    context->constants.push_back({tensor.name, kMaskClamp, false, "mask",
                                   fmt::format("{:.4g} becomes -32768: {}", stats->min, walk.evidence)});
   }
 }

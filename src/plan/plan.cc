@@ -10,6 +10,7 @@
 #include "plan/context.h"
 #include "plan/cut.h"
 #include "plan/exponents.h"
+#include "plan/guards.h"
 #include "plan/masks.h"
 #include "plan/rules.h"
 #include "plan/work.h"
@@ -183,13 +184,14 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   }
   const GraphIndex index(model);
   const PrecisionPorts ports(index);
-  PlanContext context{model, index, ports, ranges, options, {}, {}, {}, {}, {}, {}};
+  const ScaleRules scales(model, index);
+  PlanContext context{model, index, ports, scales, ranges, options, {}, {}, {}, {}, {}, {}, {}, {}};
   context.pins.resize(index.nodes().size());
   context.io_stays_fp32.assign(index.tensors().size(), false);
   context.mask_fits.assign(index.tensors().size(), false);
-  context.exponents.assign(index.tensors().size(), 0);
   FindMasks(&context);
   ChooseExponents(&context);
+  FindGuards(&context);
   for (const Rule& rule : Rules()) rule.apply(&context, rule.name);
   WarnOfBrokenModel(&context);
   WarnOfWeights(&context);

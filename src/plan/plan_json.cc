@@ -34,10 +34,12 @@ std::string ToJson(const Plan& plan) {
     json["tensors"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
   json["constants"] = nlohmann::ordered_json::array();
   for (const ConstantPlan& constant : plan.constants) {
-    json["constants"].push_back({{"name", constant.name},
-                                 {"clamp", constant.clamp},
-                                 {"reason", constant.reason},
-                                 {"evidence", constant.evidence}});
+    auto& entry = json["constants"].emplace_back();
+    entry["name"] = constant.name;
+    if (constant.clamp) entry["clamp"] = *constant.clamp;
+    if (constant.keep_nonzero) entry["keep_nonzero"] = true;
+    entry["reason"] = constant.reason;
+    entry["evidence"] = constant.evidence;
   }
   json["io"] = nlohmann::ordered_json::array();
   for (const IoPlan& io : plan.io)
@@ -62,10 +64,12 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
     plan.tensors.push_back({json.String("name"), static_cast<int>(exponent)});
   });
   root.ForEachElement("constants", [&](const JsonReader& json) {
-    const double clamp = json.Number("clamp");
-    if (!(clamp > 0.0)) throw json.Wrong("clamp", "a number above zero");
-    plan.constants.push_back(
-        {json.String("name"), clamp, json.StringOr("reason", ""), json.StringOr("evidence", "")});
+    ConstantPlan constant{json.String("name"), json.NumberOr("clamp"), json.BoolOr("keep_nonzero", false),
+                          json.StringOr("reason", ""), json.StringOr("evidence", "")};
+    const bool clamps = constant.clamp && *constant.clamp > 0.0;
+    if (!clamps && (constant.clamp || !constant.keep_nonzero))
+      throw json.Wrong("clamp", "a number above zero, or \"keep_nonzero\": true in its place");
+    plan.constants.push_back(std::move(constant));
   });
   root.ForEachElement("io", [&](const JsonReader& json) {
     plan.io.push_back({json.String("name"), PrecisionFrom(json, "precision")});

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <functional>
 #include <regex>
 #include <set>
 
@@ -94,18 +95,41 @@ void IndexArithmetic(PlanContext* context, std::string_view name) {
   }
 }
 
+/// Why a tensor that overflows has no exponent that would help.
+std::string WhyNotScaled(const PlanContext& context, int tensor) {
+  const TensorInfo& info = context.index.tensor(tensor);
+  if (context.options.repair == Repair::kFp32 || context.options.repair == Repair::kBf16) return "";
+  if (info.kind == TensorKind::kInput) return "; it is an input of the model";
+  if (!context.scales.CanScale(tensor)) {
+    return fmt::format("; {} gives true values only",
+                       info.producer < 0 ? "a body" : context.index.node(info.producer).proto->op_type());
+  }
+  return "";
+}
+
+/// A reader that needs another size than the tensor is stored with, which doesn't fit.
+void ReadersOverflow(PlanContext* context, std::string_view name, int tensor, const TensorStats& stats) {
+  const TensorInfo& info = context->index.tensor(tensor);
+  const int stored = context->exponents[static_cast<size_t>(tensor)];
+  for (size_t reader = 0; reader < info.uses.size(); ++reader) {
+    const NodeInfo& node = context->index.node(info.uses[reader].node);
+    const int read = context->ReadExponent(tensor, reader);
+    const bool clamped = context->scales.of(info.uses[reader].node).Saturates() && stored != 0;
+    if (read == stored || clamped || !Overflows(stats, context->options.threshold, read)) continue;
+    context->PinNode(context->ports.of(tensor).readers[reader], name,
+                     fmt::format("{}; {} needs {}", Evidence(stats, read), node.proto->op_type(),
+                                 read == 0 ? "its true value" : "it at this size"));
+  }
+}
+
 void TensorOverflows(PlanContext* context, std::string_view name) {
   for (size_t id = 0; id < context->index.tensors().size(); ++id) {
     const TensorInfo& tensor = context->index.tensors()[id];
     const int number = static_cast<int>(id);
     const TensorStats* stats = context->Stats(number);
     if (stats == nullptr || tensor.kind == TensorKind::kConstant ||
-        context->ports.of(number).writer == kNoFloat)
+        context->ports.of(number).writer == kNoFloat || context->mask_fits[id])
       continue;
-    if (!Overflows(*stats, context->options.threshold) || context->mask_fits[id] ||
-        context->exponents[id] != 0)
-      continue;
-    context->PinTensor(number, name, Evidence(*stats));
     const bool io = tensor.kind == TensorKind::kInput || (tensor.graph_output && tensor.graph == 0);
     if (io && stats->abs_max > kHalfMax) {
       context->io_stays_fp32[id] = true;
@@ -113,6 +137,10 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
         context->warnings.push_back(fmt::format("{} stays FP32: {}", tensor.name, Evidence(*stats)));
       }
     }
+    ReadersOverflow(context, name, number, *stats);
+    const int exponent = context->exponents[id];
+    if (!Overflows(*stats, context->options.threshold, exponent)) continue;
+    context->PinTensor(number, name, Evidence(*stats, exponent) + WhyNotScaled(*context, number));
   }
 }
 
@@ -139,48 +167,72 @@ void NotObserved(PlanContext* context, std::string_view name) {
 void PartialSums(PlanContext* context, std::string_view name) {
   if (!context->options.accumulate_fp16) return;
   for (const TensorStats& stats : context->ranges.tensors) {
-    if (!stats.sum_bound || *stats.sum_bound <= kHalfMax) continue;
-    const int tensor = context->index.FindTensor(stats.name);
+    const int tensor = stats.sum_bound ? context->index.FindTensor(stats.name) : -1;
     if (tensor < 0 || context->index.tensor(tensor).producer < 0) continue;
+    const double bound = std::ldexp(*stats.sum_bound, -context->exponents[static_cast<size_t>(tensor)]);
+    if (bound <= kHalfMax) continue;
     context->PinNode(context->index.tensor(tensor).producer, name,
-                     fmt::format("partial sums of {} may reach {:.4g}", stats.name, *stats.sum_bound));
+                     fmt::format("partial sums of {} may reach {:.4g}", stats.name, bound));
+  }
+}
+
+/// Calls `visit` for every reader of a float constant that the scan measured, with the exponent that it reads
+/// the constant with.
+void ForEachConstantRead(
+    const PlanContext& context,
+    const std::function<void(const TensorStats&, int tensor, int node, int exponent)>& visit) {
+  for (size_t id = 0; id < context.index.tensors().size(); ++id) {
+    const TensorInfo& tensor = context.index.tensors()[id];
+    const TensorStats* stats =
+        tensor.kind == TensorKind::kConstant ? context.Stats(static_cast<int>(id)) : nullptr;
+    if (stats == nullptr || context.mask_fits[id]) continue;
+    const TensorPorts& ports = context.ports.of(static_cast<int>(id));
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
+      visit(*stats, static_cast<int>(id), ports.readers[reader],
+            context.ReadExponent(static_cast<int>(id), reader));
   }
 }
 
 void WeightOutOfRange(PlanContext* context, std::string_view name) {
-  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
-    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant
-                                   ? context->Stats(static_cast<int>(id))
-                                   : nullptr;
-    if (stats == nullptr || stats->overflow_count == 0 || context->mask_fits[id] ||
-        context->exponents[id] != 0)
-      continue;
-    context->PinTensor(static_cast<int>(id), name,
-                       fmt::format("weight {} reaches {:.6g}", stats->name, stats->abs_max));
-  }
+  ForEachConstantRead(*context, [&](const TensorStats& stats, int, int node, int exponent) {
+    const double largest = std::ldexp(stats.abs_max, -exponent);
+    if (largest <= kHalfMax) return;
+    context->PinNode(node, name,
+                     fmt::format("weight {} reaches {:.6g}{}", stats.name, largest,
+                                 exponent == 0 ? "" : fmt::format(" times 2^{}", -exponent)));
+  });
 }
 
 void FoldedWeightOutOfRange(PlanContext* context, std::string_view name) {
   for (const FoldedWeights& folded : FoldWeights(context->model, context->index)) {
-    if (folded.abs_max <= kHalfMax) continue;
+    // Factors that the layers' constants take up are in the folded product once: from its input to its
+    // output.
+    const auto exponent = [&](const std::vector<int>& tensors) {
+      return tensors.empty() || tensors[0] < 0 ? 0 : context->exponents[static_cast<size_t>(tensors[0])];
+    };
+    const int output = exponent(context->index.node(folded.nodes.back()).outputs);
+    const int input = exponent(context->index.node(folded.nodes.front()).inputs);
+    const double largest =
+        std::max(std::ldexp(folded.weight_max, input - output), std::ldexp(folded.bias_max, -output));
+    if (largest <= kHalfMax) continue;
     for (const int node : folded.nodes) {
       context->PinNode(node, name,
                        fmt::format("folded with what follows, the weights of {} reach {:.6g}",
-                                   context->index.node(folded.nodes.front()).name, folded.abs_max));
+                                   context->index.node(folded.nodes.front()).name, largest));
     }
   }
 }
 
 /// An epsilon that FP16 turns into zero is no epsilon.
 void ConstantVanishes(PlanContext* context, std::string_view name) {
-  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
-    const TensorStats* stats = context->index.tensors()[id].kind == TensorKind::kConstant
-                                   ? context->Stats(static_cast<int>(id))
-                                   : nullptr;
-    if (stats == nullptr || stats->abs_max == 0.0 || stats->count == 0 || stats->abs_max >= 0x1p-25) continue;
-    context->PinTensor(static_cast<int>(id), name,
-                       fmt::format("{} is {:.3g}, which FP16 makes zero", stats->name, stats->abs_max));
-  }
+  ForEachConstantRead(*context, [&](const TensorStats& stats, int tensor, int node, int exponent) {
+    const double largest = std::ldexp(stats.abs_max, -exponent);
+    if (stats.count == 0 || largest == 0.0 || largest >= 0x1p-25) return;
+    if (context->guards.contains({tensor, node})) return;
+    context->PinNode(node, name,
+                     fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest,
+                                 exponent == 0 ? "" : fmt::format(" times 2^{}", -exponent)));
+  });
 }
 
 /// Pins the tensor if FP16 makes values of it zero, and what it is computed from through operators that keep
@@ -189,11 +241,13 @@ void PinVanishing(PlanContext* context, std::string_view name, int tensor, const
                   int depth) {
   const TensorInfo& info = context->index.tensor(tensor);
   const TensorStats* stats = context->Stats(tensor);
-  if (info.kind == TensorKind::kActivation && stats != nullptr && stats->VanishingCount() > 0) {
+  const uint64_t vanishing =
+      stats == nullptr ? 0 : stats->VanishingCount(context->exponents[static_cast<size_t>(tensor)]);
+  if (info.kind == TensorKind::kActivation && vanishing > 0) {
     context->PinTensor(
         tensor, name,
         fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
-                    stats->VanishingCount(), stats->name, pole));
+                    vanishing, stats->name, pole));
   }
   if (depth == 0 || info.producer < 0) return;
   const NodeInfo& node = context->index.node(info.producer);

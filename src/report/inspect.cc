@@ -60,10 +60,11 @@ Inspection Inspect(const Model& model) {
   for (const FoldedWeights& folded : FoldWeights(model, index)) {
     result.folded += folded.count;
     result.folded_subnormal += folded.subnormal_count;
-    if (folded.abs_max <= kHalfMax) continue;
+    const double largest = std::max(folded.weight_max, folded.bias_max);
+    if (largest <= kHalfMax) continue;
     std::vector<std::string> names;
     for (const int node : folded.nodes) names.push_back(index.node(node).name);
-    result.overflowing_folds.push_back({fmt::format("{}", fmt::join(names, " + ")), folded.abs_max});
+    result.overflowing_folds.push_back({fmt::format("{}", fmt::join(names, " + ")), largest});
   }
   return result;
 }

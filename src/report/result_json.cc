@@ -98,8 +98,11 @@ std::string ToJson(const Report& report) {
   }
   json["constants"] = Json::array();
   for (const ConstantPlan& constant : report.constants) {
-    json["constants"].push_back(
-        {{"name", constant.name}, {"clamp", constant.clamp}, {"evidence", constant.evidence}});
+    auto& entry = json["constants"].emplace_back();
+    entry["name"] = constant.name;
+    if (constant.clamp) entry["clamp"] = *constant.clamp;
+    if (constant.keep_nonzero) entry["keep_nonzero"] = true;
+    entry["evidence"] = constant.evidence;
   }
   json["rescaled"] = Json::array();
   for (const TensorPlan& tensor : report.rescaled)

@@ -111,9 +111,14 @@ std::string PlanTable(const Report& report, int width) {
   }
   for (const ConstantPlan& constant : report.constants)
     text += fmt::format("  constant {}: {}\n", constant.name, constant.evidence);
-  for (const TensorPlan& tensor : report.rescaled) {
-    text += fmt::format("  {} is stored times 2^{}, which the constants around it absorb exactly\n",
-                        tensor.name, -tensor.exponent);
+  if (!report.rescaled.empty()) {
+    const auto largest = std::max_element(
+        report.rescaled.begin(), report.rescaled.end(),
+        [](const TensorPlan& a, const TensorPlan& b) { return std::abs(a.exponent) < std::abs(b.exponent); });
+    text += fmt::format(
+        "  {} tensors are stored times a power of two, which leaves FP32 results as they are: {} "
+        "times 2^{}\n",
+        report.rescaled.size(), largest->name, -largest->exponent);
   }
   return text;
 }

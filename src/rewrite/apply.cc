@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <cmath>
+
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/walk.h"
@@ -61,11 +63,13 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
       plan(the_plan),
       index(original),
       ports(index),
+      scales(original, index),
       proto(WithoutLargeTensors(original.proto(), kSmall)) {
   PairTensors(this);
   Number(proto.mutable_graph(), this);
   precision.assign(index.nodes().size(), DType::kFloat);
-  shift.assign(index.tensors().size(), 0);
+  exponents.assign(index.tensors().size(), 0);
+  read_exponent.resize(index.nodes().size());
   names.resize(index.tensors().size());
   behind_node.resize(index.nodes().size());
   at_start.resize(index.graphs().size());
@@ -79,25 +83,56 @@ DType Rewriter::Wanted(int decider) const {
   return decider >= 0 ? precision[static_cast<size_t>(decider)] : DType::kFloat;
 }
 
-DType Rewriter::WantedBy(int tensor, size_t reader) const {
-  const TensorInfo& info = index.tensor(tensor);
-  const TensorPorts& ends = ports.of(tensor);
-  if (ends.writer == kNoFloat) return info.dtype;
-  if (ends.readers[reader] == kAlwaysFp32 && reader >= info.uses.size()) {
-    // An output of the main graph: the plan's io decides.
-    for (const IoPlan& io : plan.io) {
-      if (io.name == info.name && info.graph == 0) return TypeOf(io.precision);
-    }
-  }
-  return Wanted(ends.readers[reader]);
+Form Rewriter::StoredForm(int tensor) const {
+  return {stored[static_cast<size_t>(tensor)], exponents[static_cast<size_t>(tensor)]};
 }
 
-std::string Rewriter::NewName(const std::string& base, DType dtype) {
-  const std::string suffix = dtype == DType::kFloat16    ? ".fp16"
-                             : dtype == DType::kBfloat16 ? ".bf16"
-                                                         : ".fp32";
+Form Rewriter::WantedBy(int tensor, size_t reader) const {
+  const TensorInfo& info = index.tensor(tensor);
+  const TensorPorts& ends = ports.of(tensor);
+  if (ends.writer == kNoFloat) return {info.dtype};
+  Form form{Wanted(ends.readers[reader])};
+  if (reader < info.uses.size()) {
+    const TensorUse& use = info.uses[reader];
+    form.exponent = read_exponent[static_cast<size_t>(use.node)][static_cast<size_t>(use.slot)];
+    const NodeScaling& scaling = scales.of(use.node);
+    const bool scaled = info.kind != TensorKind::kConstant && exponents[static_cast<size_t>(tensor)] != 0;
+    if (scaled && scaling.Saturates() && scaling.ports[static_cast<size_t>(use.slot)] == Port::kTrue) {
+      form.lowest = scaling.lowest;
+      form.highest = scaling.highest;
+    }
+    return form;
+  }
+  const auto& output = ports.outputs_of(tensor)[reader - info.uses.size()];
+  form.exponent = scales.ReturnedExponent(output.graph, output.slot, exponents);
+  if (ends.readers[reader] == kAlwaysFp32) {
+    // An output of the main graph: the plan's io decides.
+    for (const IoPlan& io : plan.io) {
+      if (io.name == info.name && info.graph == 0) form.dtype = TypeOf(io.precision);
+    }
+  }
+  return form;
+}
+
+std::string Rewriter::NewName(const std::string& base, const Form& form) {
+  std::string suffix = form.dtype == DType::kFloat16    ? ".fp16"
+                       : form.dtype == DType::kBfloat16 ? ".bf16"
+                                                        : ".fp32";
+  if (form.exponent != 0) suffix += fmt::format("_e{}", form.exponent);
+  if (std::isfinite(form.highest)) suffix += "_clamped";
   std::string name = base + suffix;
   for (int copy = 2; !taken.insert(name).second; ++copy) name = fmt::format("{}{}_{}", base, suffix, copy);
+  return name;
+}
+
+const std::string& Rewriter::Scalar(float value, DType dtype) {
+  std::string& name = scalars[{value, dtype}];
+  if (!name.empty()) return name;
+  name = NewName(fmt::format("halfsafe_{:g}", value), {dtype});
+  onnx::TensorProto* tensor = proto.mutable_graph()->add_initializer();
+  tensor->set_name(name);
+  SetTensor(std::span(&value, 1), dtype, tensor);
+  if (proto.ir_version() < 4) AddInitializerInput(*tensor, proto.mutable_graph());
   return name;
 }
 
@@ -115,7 +150,7 @@ Model Apply(const Model& model, const Plan& plan) {
   for (const auto& [name, dtype] : model.known_types()) {
     const int tensor = rewriter.index.FindTensor(name);
     if (tensor < 0) continue;
-    for (const auto& [type, local] : rewriter.names[static_cast<size_t>(tensor)]) known[local] = type;
+    for (const auto& [form, local] : rewriter.names[static_cast<size_t>(tensor)]) known[local] = form.dtype;
   }
   Model result(model, std::move(rewriter.proto));
   result.SetKnownTypes(std::move(known));

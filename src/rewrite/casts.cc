@@ -1,33 +1,114 @@
-#include <set>
+#include <algorithm>
+#include <cmath>
 
+#include "model/walk.h"
 #include "rewrite/rewriter.h"
 
 namespace halfsafe {
 namespace {
 
-void AddCast(Rewriter* rewriter, const TensorInfo& tensor, const std::string& from, const std::string& to,
-             DType dtype) {
-  auto& place = tensor.producer >= 0 ? rewriter->behind_node[static_cast<size_t>(tensor.producer)]
-                                     : rewriter->at_start[static_cast<size_t>(tensor.graph)];
-  onnx::NodeProto& cast = place.emplace_back();
-  cast.set_op_type("Cast");
-  cast.set_name("Cast_" + to);
-  cast.add_input(from);
-  cast.add_output(to);
-  auto* attribute = cast.add_attribute();
-  attribute->set_name("to");
-  attribute->set_type(onnx::AttributeProto::INT);
-  attribute->set_i(static_cast<int>(dtype));
-}
+/// Makes the forms of one activation or input from the one that it is stored in.
+class FormMaker {
+ public:
+  FormMaker(Rewriter* rewriter, int tensor)
+      : rewriter_(rewriter),
+        info_(rewriter->index.tensor(tensor)),
+        stored_(rewriter->StoredForm(tensor)),
+        names_(rewriter->names[static_cast<size_t>(tensor)]) {}
 
-/// The type under which an output of the main graph must keep the tensor's name.
-DType OutputType(const Rewriter& rewriter, int tensor) {
+  /// The name of the tensor in this form; the nodes that give it are added where it is not there yet.
+  /// Multiplications stand on the FP32 side of a Cast, where they are exact whatever the value.
+  std::string Make(const Form& form, std::string name = "") {
+    if (const auto found = names_.find(form); found != names_.end()) return found->second;
+    if (name.empty()) name = rewriter_->NewName(info_.local, form);
+    Form from = form;
+    if (form.dtype != stored_.dtype && (form.dtype != DType::kFloat || !Scaled(form))) {
+      from.dtype = Scaled(form) ? DType::kFloat : stored_.dtype;
+      AddCast(Make(from), name, form.dtype);
+    } else {
+      from = {form.dtype, stored_.exponent};
+      Rescale(Make(from), form, name);
+    }
+    names_[form] = name;
+    return name;
+  }
+
+ private:
+  bool Scaled(const Form& form) const {
+    return form.exponent != stored_.exponent || form.highest != stored_.highest;
+  }
+
+  onnx::NodeProto& AddNode(const char* op, const std::string& from, const std::string& to) {
+    auto& place = info_.producer >= 0 ? rewriter_->behind_node[static_cast<size_t>(info_.producer)]
+                                      : rewriter_->at_start[static_cast<size_t>(info_.graph)];
+    onnx::NodeProto& node = place.emplace_back();
+    node.set_op_type(op);
+    node.set_name(std::string(op) + "_" + to);
+    node.add_input(from);
+    node.add_output(to);
+    return node;
+  }
+
+  void AddCast(const std::string& from, const std::string& to, DType dtype) {
+    auto* attribute = AddNode("Cast", from, to).add_attribute();
+    attribute->set_name("to");
+    attribute->set_type(onnx::AttributeProto::INT);
+    attribute->set_i(static_cast<int>(dtype));
+  }
+
+  /// Clamps at the scaled size and multiplies by a power of two, in steps that FP16 can state.
+  void Rescale(std::string from, const Form& form, const std::string& name) {
+    constexpr int kLargestStep = 14;
+    const int exponent = stored_.exponent;
+    int left = exponent - form.exponent;
+    if (std::isfinite(form.highest)) {
+      const std::string clamped =
+          left == 0 ? name : rewriter_->NewName(info_.local, {form.dtype, exponent, 0.0, 0.0});
+      AddClamp(from, clamped, form, exponent);
+      from = clamped;
+    }
+    while (left != 0) {
+      const int step = std::clamp(left, -kLargestStep, kLargestStep);
+      left -= step;
+      const std::string to =
+          left == 0 ? name : rewriter_->NewName(info_.local, {form.dtype, form.exponent + left});
+      AddNode("Mul", from, to).add_input(rewriter_->Scalar(std::ldexp(1.0f, step), form.dtype));
+      from = to;
+    }
+  }
+
+  void AddClamp(const std::string& from, const std::string& to, const Form& form, int exponent) {
+    const float lowest = static_cast<float>(std::ldexp(form.lowest, -exponent));
+    const float highest = static_cast<float>(std::ldexp(form.highest, -exponent));
+    constexpr int kBoundsAreInputs = 11;  // Opset from which Clip takes its bounds as inputs.
+    onnx::NodeProto& clip = AddNode("Clip", from, to);
+    if (OpsetVersion(rewriter_->proto, "") >= kBoundsAreInputs) {
+      clip.add_input(rewriter_->Scalar(lowest, form.dtype));
+      clip.add_input(rewriter_->Scalar(highest, form.dtype));
+      return;
+    }
+    for (const auto& [name, value] : {std::pair{"min", lowest}, {"max", highest}}) {
+      auto* attribute = clip.add_attribute();
+      attribute->set_name(name);
+      attribute->set_type(onnx::AttributeProto::FLOAT);
+      attribute->set_f(value);
+    }
+  }
+
+  Rewriter* rewriter_;
+  const TensorInfo& info_;
+  const Form stored_;
+  std::map<Form, std::string>& names_;
+};
+
+/// The form under which an output of the main graph must keep the tensor's name.
+Form NamedForm(const Rewriter& rewriter, int tensor) {
   const TensorInfo& info = rewriter.index.tensor(tensor);
   const auto& outputs = rewriter.ports.outputs_of(tensor);
   for (size_t i = 0; i < outputs.size(); ++i) {
     if (outputs[i].graph == 0) return rewriter.WantedBy(tensor, info.uses.size() + i);
   }
-  return rewriter.stored[static_cast<size_t>(tensor)];
+  return rewriter.StoredForm(tensor);
 }
 
 }  // namespace
@@ -38,24 +119,21 @@ void InsertCasts(Rewriter* rewriter) {
     const int number = static_cast<int>(id);
     auto& names = rewriter->names[id];
     if (!names.empty()) continue;  // A constant.
-    const DType stored = rewriter->stored[id];
+    const Form stored = rewriter->StoredForm(number);
     const TensorPorts& ports = rewriter->ports.of(number);
-    names[stored] = tensor.local;
-    if (ports.writer == kNoFloat) continue;
-    std::set<DType> wanted;
-    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
-      wanted.insert(rewriter->WantedBy(number, reader));
-    wanted.erase(stored);
-    const DType named = tensor.kind == TensorKind::kInput ? stored : OutputType(*rewriter, number);
+    if (ports.writer == kNoFloat) {
+      names[stored] = tensor.local;
+      continue;
+    }
+    const Form named = tensor.kind == TensorKind::kInput ? stored : NamedForm(*rewriter, number);
+    names[stored] = named == stored ? tensor.local : rewriter->NewName(tensor.local, stored);
+    FormMaker forms(rewriter, number);
     if (named != stored) {
-      names[stored] = rewriter->NewName(tensor.local, stored);
-      names[named] = tensor.local;
       rewriter->nodes[static_cast<size_t>(tensor.producer)]->set_output(tensor.producer_slot, names[stored]);
+      forms.Make(named, tensor.local);
     }
-    for (const DType dtype : wanted) {
-      if (!names.contains(dtype)) names[dtype] = rewriter->NewName(tensor.local, dtype);
-      AddCast(rewriter, tensor, names[stored], names[dtype], dtype);
-    }
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
+      forms.Make(rewriter->WantedBy(number, reader));
   }
 }
 

@@ -35,6 +35,8 @@ void Encode(std::span<const float> values, DType dtype, uint16_t* bits) {
   }
 }
 
+}  // namespace
+
 void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* tensor) {
   tensor->clear_float_data();
   tensor->clear_external_data();
@@ -49,6 +51,17 @@ void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* te
            reinterpret_cast<uint16_t*>(raw->data()));  // A string's buffer is aligned for any scalar.
   }
 }
+
+void AddInitializerInput(const onnx::TensorProto& tensor, onnx::GraphProto* graph) {
+  auto* input = graph->add_input();
+  input->set_name(tensor.name());
+  auto* type = input->mutable_type()->mutable_tensor_type();
+  type->set_elem_type(tensor.data_type());
+  type->mutable_shape();
+  for (const int64_t dim : tensor.dims()) type->mutable_shape()->add_dim()->set_dim_value(dim);
+}
+
+namespace {
 
 /// A constant of the model being rewritten, wherever it stands.
 class Constant {
@@ -67,22 +80,24 @@ class Constant {
     for (float& value : Own()) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
   }
 
-  void Scale(int shift) {
-    for (float& value : Own()) value = std::ldexp(value, shift);
+  void KeepNonzero() { keep_nonzero_ = true; }
+
+  void Become(const Form& form) {
+    const std::vector<float> changed = InForm(form);
+    SetTensor(changed.empty() ? values_ : changed, form.dtype, proto_);
   }
 
-  void Become(DType dtype) { SetTensor(values_, dtype, proto_); }
-
-  /// Adds the same constant in another type, and returns its name.
-  std::string Add(DType dtype) {
-    const std::string name = rewriter_->NewName(info_.local, dtype);
+  /// Adds the same constant in another form, and returns its name.
+  std::string Add(const Form& form) {
+    const std::string name = rewriter_->NewName(info_.local, form);
     onnx::TensorProto copy;
     *copy.mutable_dims() = proto_->dims();
-    SetTensor(values_, dtype, &copy);
+    const std::vector<float> changed = InForm(form);
+    SetTensor(changed.empty() ? values_ : changed, form.dtype, &copy);
     if (info_.producer < 0) {
       copy.set_name(name);
       // Before IR version 4 every initializer has to be listed among the inputs.
-      if (rewriter_->proto.ir_version() < 4) AddInput(copy);
+      if (rewriter_->proto.ir_version() < 4) AddInitializerInput(copy, graph());
       graph()->add_initializer()->Swap(&copy);
       return name;
     }
@@ -98,14 +113,6 @@ class Constant {
   }
 
  private:
-  void AddInput(const onnx::TensorProto& tensor) {
-    auto* input = graph()->add_input();
-    input->set_name(tensor.name());
-    auto* type = input->mutable_type()->mutable_tensor_type();
-    type->set_elem_type(tensor.data_type());
-    for (const int64_t dim : tensor.dims()) type->mutable_shape()->add_dim()->set_dim_value(dim);
-  }
-
   onnx::GraphProto* graph() { return rewriter_->graphs[static_cast<size_t>(info_.graph)]; }
 
   void ReadValues() {
@@ -117,6 +124,18 @@ class Constant {
       own_ = ReadFloats(rewriter_->model, *info_.data);
       values_ = own_;
     }
+  }
+
+  /// The values as a form has them, before they are rounded; empty where nothing changes.
+  std::vector<float> InForm(const Form& form) const {
+    const bool guards = keep_nonzero_ && form.dtype == DType::kFloat16;
+    if (form.exponent == 0 && !guards) return {};
+    std::vector<float> values(values_.begin(), values_.end());
+    for (float& value : values) {
+      value = std::ldexp(value, -form.exponent);
+      if (guards && value != 0.0f) value = std::copysign(std::max(std::fabs(value), 0x1p-24f), value);
+    }
+    return values;
   }
 
   /// The values, free to change.
@@ -153,6 +172,7 @@ class Constant {
   onnx::TensorProto* proto_ = nullptr;
   std::span<const float> values_;  ///< The model's own memory where it can be read as floats, else `own_`.
   std::vector<float> own_;
+  bool keep_nonzero_ = false;  ///< See ConstantPlan.
 };
 
 /// Float constants that can be read as values: dense tensors, and Constant nodes with plain floats.
@@ -165,13 +185,13 @@ bool Convertible(const Rewriter& rewriter, const TensorInfo& tensor) {
 }  // namespace
 
 void ConvertConstants(Rewriter* rewriter) {
-  std::unordered_map<std::string, double> clamps;
+  std::unordered_map<std::string, const ConstantPlan*> plans;
   for (const ConstantPlan& plan : rewriter->plan.constants) {
     const int tensor = rewriter->index.FindTensor(plan.name);
     if (tensor < 0 || rewriter->index.tensor(tensor).kind != TensorKind::kConstant) {
       throw BadInput(fmt::format("the plan names constant {}, which the model doesn't have", plan.name));
     }
-    clamps[plan.name] = plan.clamp;
+    plans[plan.name] = &plan;
   }
   for (size_t id = 0; id < rewriter->index.tensors().size(); ++id) {
     const TensorInfo& tensor = rewriter->index.tensors()[id];
@@ -179,29 +199,28 @@ void ConvertConstants(Rewriter* rewriter) {
     const TensorPorts& ports = rewriter->ports.of(number);
     if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(*rewriter, tensor))
       continue;
-    std::set<DType> wanted;
+    std::set<Form> wanted;
     for (size_t reader = 0; reader < ports.readers.size(); ++reader)
       wanted.insert(rewriter->WantedBy(number, reader));
-    const auto clamp = clamps.find(tensor.name);
+    const auto found = plans.find(tensor.name);
+    const ConstantPlan* plan = found == plans.end() ? nullptr : found->second;
     const bool main_output = tensor.graph == 0 && tensor.graph_output;
-    const int shift = rewriter->shift[id];
-    if (clamp == clamps.end() && shift == 0 && (wanted.empty() || wanted == std::set{DType::kFloat})) {
-      rewriter->names[id][DType::kFloat] = tensor.local;
+    if (plan == nullptr && (wanted.empty() || wanted == std::set{Form{}})) {
+      rewriter->names[id][Form{}] = tensor.local;
       if (tensor.data != nullptr) *rewriter->copies.at(tensor.data) = *tensor.data;
       continue;
     }
     Constant constant(rewriter, number);
-    if (shift != 0) constant.Scale(shift);
-    if (clamp != clamps.end()) constant.Clamp(clamp->second);
-    // The first type takes over the name; an output of the model keeps it for the output's type.
-    const DType first =
-        wanted.empty() || wanted.contains(DType::kFloat) || main_output ? DType::kFloat : *wanted.begin();
-    for (const DType dtype : wanted) {
-      if (dtype != first) rewriter->names[id][dtype] = constant.Add(dtype);
+    if (plan != nullptr && plan->clamp) constant.Clamp(*plan->clamp);
+    if (plan != nullptr && plan->keep_nonzero) constant.KeepNonzero();
+    // The first form takes over the name, FP32 before others; an output of the model keeps it for the output.
+    const Form first = wanted.empty() || main_output ? Form{} : *wanted.begin();
+    for (const Form& form : wanted) {
+      if (form != first) rewriter->names[id][form] = constant.Add(form);
     }
     constant.Become(first);
     rewriter->names[id][first] = tensor.local;
-    rewriter->stored[id] = first;
+    rewriter->stored[id] = first.dtype;
   }
 }
 

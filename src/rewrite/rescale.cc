@@ -3,59 +3,51 @@
 #include <cmath>
 
 #include "halfsafe/error.h"
-#include "model/rescale_rules.h"
 #include "model/walk.h"
 #include "rewrite/rewriter.h"
 
 namespace halfsafe {
 namespace {
 
-void ScaleEpsilon(onnx::NodeProto* node, int shift) {
-  auto* epsilon = const_cast<onnx::AttributeProto*>(FindAttribute(*node, "epsilon"));
-  if (epsilon == nullptr) {
-    epsilon = node->add_attribute();
-    epsilon->set_name("epsilon");
-    epsilon->set_type(onnx::AttributeProto::FLOAT);
-    epsilon->set_f(1e-5f);  // The schema's default.
+void ReadExponent(Rewriter* rewriter, const TensorPlan& plan) {
+  const int tensor = rewriter->index.FindTensor(plan.name);
+  if (tensor < 0)
+    throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
+  if (plan.exponent == 0) return;
+  if (!rewriter->scales.CanScale(tensor)) {
+    throw BadInput(fmt::format("the plan stores {} times 2^{}, but what writes it gives true values only",
+                               plan.name, -plan.exponent));
   }
-  epsilon->set_f(std::ldexp(epsilon->f(), shift));
+  if (rewriter->index.tensor(tensor).kind == TensorKind::kConstant && plan.exponent % 2 != 0)
+    throw BadInput(fmt::format("the plan gives variance {} the exponent {}, which is not even", plan.name,
+                               plan.exponent));
+  rewriter->exponents[static_cast<size_t>(tensor)] = plan.exponent;
 }
 
-void RescaleTensor(Rewriter* rewriter, const RescalableTensor& layers, int exponent) {
-  const NodeInfo& producer = rewriter->index.node(layers.producer);
-  const NodeInfo& reader = rewriter->index.node(layers.reader);
-  const auto shift = [&](int tensor, int by) { rewriter->shift[static_cast<size_t>(tensor)] += by; };
-  shift(producer.inputs[1], -exponent);
-  if (producer.inputs.size() > 2 && producer.inputs[2] >= 0) shift(producer.inputs[2], -exponent);
-  shift(reader.inputs[3], -exponent);
-  shift(reader.inputs[1], exponent);
-}
-
-void RescaleVariance(Rewriter* rewriter, int constant, int reader, int exponent) {
-  rewriter->shift[static_cast<size_t>(constant)] -= exponent;
-  rewriter->shift[static_cast<size_t>(rewriter->index.node(reader).inputs[1])] -= exponent / 2;
-  ScaleEpsilon(rewriter->nodes[static_cast<size_t>(reader)], -exponent);
+void ScaleAttribute(const NodeInfo& node, const ScaledAttribute& scaled, int exponent,
+                    onnx::NodeProto* copy) {
+  const auto value = ScalableAttribute(node, scaled.name);
+  if (!value || exponent == 0) return;
+  auto* attribute = const_cast<onnx::AttributeProto*>(FindAttribute(*copy, scaled.name));
+  if (attribute == nullptr) {
+    attribute = copy->add_attribute();
+    attribute->set_name(std::string(scaled.name));
+    attribute->set_type(onnx::AttributeProto::FLOAT);
+  }
+  attribute->set_f(std::ldexp(*value, scaled.times * exponent));
 }
 
 }  // namespace
 
 void Rescale(Rewriter* rewriter) {
-  for (const TensorPlan& plan : rewriter->plan.tensors) {
-    if (plan.exponent == 0) continue;
-    const int tensor = rewriter->index.FindTensor(plan.name);
-    if (tensor < 0)
-      throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
-    if (const auto layers = FindRescalable(rewriter->index, tensor)) {
-      RescaleTensor(rewriter, *layers, plan.exponent);
-    } else if (const int reader = FindVarianceReader(rewriter->index, tensor);
-               reader >= 0 && plan.exponent % 2 == 0) {
-      RescaleVariance(rewriter, tensor, reader, plan.exponent);
-    } else {
-      throw BadInput(
-          fmt::format("the plan stores {} times 2^{}; that needs a linear layer before the tensor and only a "
-                      "BatchNormalization behind it, or its variance and an even exponent, with constants of "
-                      "their own",
-                      plan.name, -plan.exponent));
+  for (const TensorPlan& plan : rewriter->plan.tensors) ReadExponent(rewriter, plan);
+  for (size_t id = 0; id < rewriter->nodes.size(); ++id) {
+    const NodeInfo& node = rewriter->index.nodes()[id];
+    const int number = static_cast<int>(id);
+    rewriter->read_exponent[id] = rewriter->scales.OperandExponents(number, rewriter->exponents);
+    for (const ScaledAttribute& attribute : rewriter->scales.of(number).attributes) {
+      if (attribute.input < node.inputs.size())
+        ScaleAttribute(node, attribute, rewriter->read_exponent[id][attribute.input], rewriter->nodes[id]);
     }
   }
 }

@@ -2,6 +2,8 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <compare>
+#include <limits>
 #include <map>
 #include <span>
 #include <string>
@@ -13,8 +15,20 @@
 #include "halfsafe/plan.h"
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
+#include "model/scale_rules.h"
 
 namespace halfsafe {
+
+/// One way in which a tensor's value is found in the result.
+struct Form {
+  DType dtype = DType::kFloat;
+  int exponent = 0;  ///< The value is x * 2^-exponent.
+  /// The value is clamped to these first, for a reader to which nothing beyond makes a difference.
+  double lowest = -std::numeric_limits<double>::infinity();
+  double highest = std::numeric_limits<double>::infinity();
+
+  auto operator<=>(const Form&) const = default;
+};
 
 /// What the passes read and change. Numbers are those of the index of the original model.
 struct Rewriter {
@@ -22,6 +36,7 @@ struct Rewriter {
   const Plan& plan;
   const GraphIndex index;
   const PrecisionPorts ports;
+  const ScaleRules scales;
 
   onnx::ModelProto proto;  ///< The copy that becomes the result.
   /// Per tensor constant of the original, its copy. FP32 weights have lost their data there: ConvertConstants
@@ -30,28 +45,42 @@ struct Rewriter {
   std::vector<onnx::NodeProto*> nodes;    ///< Per node of the index, its copy.
   std::vector<onnx::GraphProto*> graphs;  ///< Per graph of the index, its copy.
 
-  std::vector<int> shift;        ///< Per tensor: its values are written times 2^shift (constants only).
-  std::vector<DType> precision;  ///< Per node: FLOAT, FLOAT16 or BFLOAT16.
-  std::vector<DType> stored;     ///< Per FP32 tensor of the original: its new type.
-  /// Per tensor: the name under which each type of it is found. The stored type is always there.
-  std::vector<std::map<DType, std::string>> names;
+  Exponents exponents;                          ///< Per tensor: what it is stored with.
+  std::vector<std::vector<int>> read_exponent;  ///< Per node and input: what it is read with.
+  std::vector<DType> precision;                 ///< Per node: FLOAT, FLOAT16 or BFLOAT16.
+  std::vector<DType> stored;                    ///< Per FP32 tensor of the original: its new type.
+  /// Per tensor: the name under which each form of it is found. The stored form is always there.
+  std::vector<std::map<Form, std::string>> names;
   /// Nodes to insert: behind a node of the index, and at the start of a graph.
   std::vector<std::vector<onnx::NodeProto>> behind_node;
   std::vector<std::vector<onnx::NodeProto>> at_start;
   std::unordered_set<std::string> taken;  ///< All tensor names of all graphs.
 
+  std::map<std::pair<float, DType>, std::string> scalars;
+
   Rewriter(const Model& original, const Plan& the_plan);
 
   /// The type that a reader whose type `decider` decides wants.
   DType Wanted(int decider) const;
-  /// The type that reader `reader` of `tensor` (see TensorPorts::readers) wants.
-  DType WantedBy(int tensor, size_t reader) const;
+  /// The form that reader `reader` of `tensor` (see TensorPorts::readers) wants.
+  Form WantedBy(int tensor, size_t reader) const;
+  /// The form that the writer of an activation or input leaves it in.
+  Form StoredForm(int tensor) const;
   /// A tensor name that the model doesn't have yet, made from `base`.
-  std::string NewName(const std::string& base, DType dtype);
+  std::string NewName(const std::string& base, const Form& form);
+  /// The name of a scalar constant of the main graph, made when first asked for.
+  const std::string& Scalar(float value, DType dtype);
 };
 
 /// The element type that a precision stands for.
 DType TypeOf(Precision precision);
+
+/// Writes values in a 32- or 16-bit float type. A finite value never becomes infinite: it stops at the type's
+/// largest.
+void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* tensor);
+
+/// Lists a new initializer among the graph's inputs, which models before IR version 4 want.
+void AddInitializerInput(const onnx::TensorProto& tensor, onnx::GraphProto* graph);
 
 /// One step of the rewriting.
 struct Pass {
@@ -62,11 +91,12 @@ struct Pass {
 /// All passes in their order.
 std::span<const Pass> Passes();
 
-void Rescale(Rewriter* rewriter);  ///< Powers of two for constants and epsilons, from the plan's exponents.
+void Rescale(Rewriter* rewriter);  ///< exponents and read_exponent from the plan; attributes that they scale.
 void ChooseTypes(Rewriter* rewriter);  ///< precision and stored, from the plan.
 void ConvertConstants(
     Rewriter* rewriter);               ///< Clamps and converts weights, each once per type that reads it.
-void InsertCasts(Rewriter* rewriter);  ///< Names and Casts for activations read in another type than stored.
+void InsertCasts(Rewriter* rewriter);  ///< Names, Casts and multiplications for activations read in another
+                                       ///< form than stored.
 void ConnectReaders(Rewriter* rewriter);  ///< Every operand and output reads the name of the type it wants.
 void RetypeAttributes(
     Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.

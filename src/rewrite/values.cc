@@ -9,9 +9,9 @@ namespace {
 std::vector<std::unordered_map<std::string, DType>> NewTypes(const Rewriter& rewriter) {
   std::vector<std::unordered_map<std::string, DType>> types(rewriter.graphs.size());
   for (size_t id = 0; id < rewriter.index.tensors().size(); ++id) {
-    for (const auto& [dtype, name] : rewriter.names[id]) {
+    for (const auto& [form, name] : rewriter.names[id]) {
       if (rewriter.ports.of(static_cast<int>(id)).writer == kNoFloat) continue;
-      types[static_cast<size_t>(rewriter.index.tensors()[id].graph)][name] = dtype;
+      types[static_cast<size_t>(rewriter.index.tensors()[id].graph)][name] = form.dtype;
     }
   }
   return types;
@@ -43,8 +43,8 @@ void RetypeValues(Rewriter* rewriter) {
       const int tensor = info.outputs[slot];
       if (rewriter->ports.of(tensor).writer == kNoFloat) continue;
       auto* output = rewriter->graphs[graph]->mutable_output(static_cast<int>(slot));
-      for (const auto& [dtype, name] : rewriter->names[static_cast<size_t>(tensor)]) {
-        if (name == output->name()) Retype(output, dtype);
+      for (const auto& [form, name] : rewriter->names[static_cast<size_t>(tensor)]) {
+        if (name == output->name()) Retype(output, form.dtype);
       }
     }
   }

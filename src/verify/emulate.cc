@@ -120,14 +120,14 @@ void InsertRounding(const Rounder& rounder, SessionModel* session) {
       [](const std::string&) { return DType::kFloat; });
 }
 
-/// Gives a weight its FP32 values back; false where the original's weight can't be told from the name.
-bool UseOriginalWeight(const Model& original, const GraphIndex& index, const TensorInfo& weight,
-                       SessionModel* session) {
+/// Gives a weight its FP32 values back; false where the FP32 model's weight can't be told from the name.
+bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const TensorInfo& weight,
+                   SessionModel* session) {
   int source = index.FindTensor(weight.name);
   if (source < 0) source = index.FindTensor(OriginalName(weight.name));
   if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat)
     return false;
-  const auto values = std::make_shared<std::vector<float>>(ReadFloats(original, *index.tensor(source).data));
+  const auto values = std::make_shared<std::vector<float>>(ReadFloats(unrounded, *index.tensor(source).data));
   for (SessionWeight& given : session->weights) {
     if (given.name != weight.local) continue;
     // Values that the plan clamps stay clamped: only rounding is switched.
@@ -189,9 +189,9 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   return session;
 }
 
-SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Rounder* rounder) {
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder) {
   const GraphIndex index(typed);
-  const GraphIndex original_index(original);
+  const GraphIndex unrounded_index(unrounded);
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter
   // most.
   SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);
@@ -200,7 +200,7 @@ SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Ro
     const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr &&
                         IsSixteenBit(static_cast<int>(tensor.dtype));
     if (!weight && !NeedsRounding(index, tensor)) continue;
-    if (weight && !UseOriginalWeight(original, original_index, tensor, &session)) continue;
+    if (weight && !UnroundWeight(unrounded, unrounded_index, tensor, &session)) continue;
     rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
   InsertRounding(*rounder, &session);

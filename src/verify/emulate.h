@@ -48,8 +48,9 @@ struct WidenedWeights {
 SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared);
 
 /// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
-/// whose taps get their FP32 values from `original`. `rounder->tensors` names results and weights of `typed`.
-SessionModel EmulateHalfSwitchable(const Model& original, const Model& typed, Rounder* rounder);
+/// whose taps get their values from `unrounded`, the same model in FP32. `rounder->tensors` names results and
+/// weights of `typed`.
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder);
 
 /// `sample` as the emulation of a model with `inputs` takes it: 16-bit inputs in FP32, rounded to the type
 /// they had.

@@ -41,6 +41,14 @@ std::string WorstSample(const CheckResult& check) {
   return worst == nullptr ? "" : worst->rel_l2_sample;
 }
 
+/// The plan's exponents and changed constants alone.
+Plan InFp32(const Plan& plan) {
+  Plan fp32 = plan;
+  fp32.nodes.clear();
+  fp32.io.clear();
+  return fp32;
+}
+
 }  // namespace
 
 Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
@@ -50,11 +58,12 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       index_(original),
       ports_(index_),
       typed_(Apply(original, plan)),
+      unrounded_(Apply(original, InFp32(plan))),
       original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),
       typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
       inputs_(typed_.Inputs()),
       reference_(original_part_ ? *original_part_ : original, options, true),
-      session_model_(EmulateHalfSwitchable(original, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
+      session_model_(EmulateHalfSwitchable(unrounded_, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }

@@ -1,0 +1,50 @@
+#include "plan/guards.h"
+
+#include <fmt/format.h>
+
+#include <cmath>
+
+#include "halfsafe/half.h"
+
+namespace halfsafe {
+namespace {
+
+constexpr double kVanishes = 0x1p-25;
+constexpr double kUnmoved = 0x1p-12;
+
+/// The other operand of a node that adds or bounds by `slot`; -1 for other nodes.
+int Guarded(const NodeInfo& node, int slot) {
+  const std::string& op = node.proto->op_type();
+  if (!node.proto->domain().empty() || node.inputs.size() < 2) return -1;
+  if (op == "Clip") return slot == 1 ? node.inputs[0] : -1;
+  if ((op != "Add" && op != "Max") || node.inputs.size() != 2) return -1;
+  return node.inputs[slot == 0 ? 1 : 0];
+}
+
+}  // namespace
+
+void FindGuards(PlanContext* context) {
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const int constant = static_cast<int>(id);
+    const TensorInfo& info = context->index.tensor(constant);
+    const TensorStats* stats = info.kind == TensorKind::kConstant ? context->Stats(constant) : nullptr;
+    if (stats == nullptr || stats->count == 0 || stats->min <= 0.0) continue;
+    std::string evidence;
+    for (size_t reader = 0; reader < info.uses.size(); ++reader) {
+      const TensorUse& use = info.uses[reader];
+      const int exponent = context->ReadExponent(constant, reader);
+      const int other = Guarded(context->index.node(use.node), use.slot);
+      const TensorStats* guarded = other < 0 ? nullptr : context->Stats(other);
+      if (guarded == nullptr || std::ldexp(stats->abs_max, -exponent) >= kVanishes) continue;
+      const double smallest = std::ldexp(guarded->min, -context->exponents[static_cast<size_t>(other)]);
+      const bool sound = guarded->count > 0 && guarded->nan_count == 0 && guarded->inf_count == 0;
+      if (!sound || smallest < kUnmoved) continue;
+      context->guards.insert({constant, use.node});
+      evidence = fmt::format("{:.3g}, which FP16 makes zero; {} is at least {:.3g} there",
+                             std::ldexp(stats->abs_max, -exponent), guarded->name, smallest);
+    }
+    if (!evidence.empty()) context->constants.push_back({stats->name, std::nullopt, true, "guard", evidence});
+  }
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,124 @@
+"""Rescaling by powers of two: what it writes is the original to the bit in FP32, and right in FP16 without FP32 nodes.
+
+HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import unittest
+from collections.abc import Callable
+
+from support import Sample, np, onnx, read_json
+
+import exactness
+import generated_models
+import rescale_models
+from fix_test import FixTest
+from generated_models import F32, I64, Builder
+from onnx import ModelProto, helper
+
+SAMPLES = 3
+# What FP16 rounding alone costs is measured on a twin that does not overflow; the issue is at most twice that.
+MOST_OVER_TWIN = 2.0
+# Cases whose FP32 results hold values past FP32's range or below its normal one, where scaling is not exact.
+INEXACT = ("broken", "tiny")
+
+
+class RescaleTest(FixTest):
+    def exponents_only(self, plan: pathlib.Path) -> pathlib.Path:
+        """The plan with every node in FP32 and the constants' values kept."""
+        content = read_json(plan)
+        content |= {"nodes": [], "io": [], "constants": []}
+        path = plan.with_name("exponents.json")
+        path.write_text(json.dumps(content))
+        return path
+
+    def assert_exact(self, model: pathlib.Path, plan: pathlib.Path, samples: list[Sample]) -> int:
+        """Applies the plan's exponents alone; returns how many there are."""
+        path = self.exponents_only(plan)
+        rescaled = path.with_suffix(".onnx")
+        self.tool("apply", model, "--plan", path, "-o", rescaled)
+        onnx.checker.check_model(onnx.load(rescaled), full_check=True)
+        found = exactness.differences(model, rescaled, samples, False)
+        self.assertEqual([str(item) for item in found if not item.allowed], [])
+        return len(read_json(path)["tensors"])
+
+
+class NetTest(RescaleTest):
+    """Nets that pass 10^6 in the middle: no node is left in FP32, and the error is what rounding costs."""
+
+    def error_of_twin(self, name: str) -> float:
+        model = self.save(rescale_models.make_model(name, gain=1), f"{name}_twin.onnx")
+        data = self.save_samples(rescale_models.make_samples(name, SAMPLES), f"{name}_twin")
+        result = self.folder / f"{name}_twin.json"
+        plain = self.folder / f"{name}_twin_fp16.onnx"
+        self.tool("fix", model, "--data", data, "-o", plain, "--repair", "fp32", "--json", result, code=None)
+        return max(output["rel_l2"] for output in read_json(result)["plain_fp16"]["outputs"])
+
+    def check_net(self, name: str, most_fp32: int = 0, over_twin: float = MOST_OVER_TWIN) -> None:
+        folder = self.folder / name
+        folder.mkdir()
+        original = rescale_models.make_model(name)
+        samples = rescale_models.make_samples(name, SAMPLES)
+        model, data = self.save(original, f"{name}/model.onnx"), self.save_samples(samples, f"{name}/samples")
+        self.tool("fix", model, "--data", data, "-o", folder / "fixed.onnx", "--repair", "rescale", "--save-plan",
+                  folder / "plan.json", "--json", folder / "result.json")
+        self.check_written(original, folder / "fixed.onnx")
+        answer = read_json(folder / "result.json")
+        self.assertEqual(answer["verdict"], "right")
+        self.assertGreater(len(answer["overflowing"]), 0)
+        self.assertLessEqual(len(answer["fp32_nodes"]), most_fp32)
+        error = max(output["rel_l2"] for output in answer["outputs"])
+        self.assertLessEqual(error, over_twin * self.error_of_twin(name))
+        self.assertGreater(self.assert_exact(model, folder / "plan.json", samples), 0)
+
+    def test_conv_stack(self) -> None:
+        self.check_net("conv_stack")
+
+    def test_residual_net(self) -> None:
+        self.check_net("residual_net")
+
+    def test_transformer_ln(self) -> None:
+        self.check_net("transformer_ln")
+
+    def test_transformer_rms(self) -> None:
+        self.check_net("transformer_rms")
+
+    def test_unet(self) -> None:
+        self.check_net("unet")
+
+    def test_gated_mlp(self) -> None:
+        self.check_net("gated_mlp")
+
+    def test_softmax_net(self) -> None:
+        self.check_net("softmax_net")
+
+    def test_lstm_net(self) -> None:
+        self.check_net("lstm_net")
+
+    def test_transformer_growing(self) -> None:
+        """One stream from 1 to 10^6 whose squares no single exponent fits; multiplications are added."""
+        self.check_net("transformer_growing", most_fp32=8, over_twin=4.0)
+
+
+class GeneratedModelTest(RescaleTest):
+    def test_every_model(self) -> None:
+        for name, make in generated_models.CASES.items():
+            with self.subTest(name):
+                case = make()
+                folder = self.folder / name
+                folder.mkdir()
+                model = self.save(case.model, f"{name}/model.onnx")
+                data = self.save_samples(case.samples, f"{name}/samples")
+                self.tool("fix", model, "--data", data, "-o", folder / "fixed.onnx", "--repair", "rescale", "--save-plan",
+                          folder / "plan.json", "--json", folder / "result.json")
+                self.assertIn(read_json(folder / "result.json")["verdict"], ("right", "right-but-fp32"))
+                self.check_written(case.model, folder / "fixed.onnx")
+                if name not in INEXACT and not case.model.functions:
+                    self.assert_exact(model, folder / "plan.json", case.samples)
+
+
+if __name__ == "__main__":
+    unittest.main()
