@@ -23,7 +23,7 @@ IFS=: read -ra folders <<<"$TENSORRT_INCLUDE:$CUDA_INCLUDE"
 for folder in "${folders[@]}"; do includes+=(-isystem "$folder"); done
 
 mkdir -p "$out"
-cp -L "$CUDA_LIB/libcudart.so.12" "$here/run.sh" "$here/table.py" "$out/"
+install "$CUDA_LIB/libcudart.so.12" "$here/run.sh" "$here/table.py" "$out/"
 # Libraries may leave symbols open that nothing here calls: TensorRT's plugins name cuBLAS and cuDNN.
 "${CXX:-g++}" -std=c++20 -O2 -Wall -Wextra -Werror -Wno-deprecated-declarations \
   -I "$root/include" "${includes[@]}" "$here"/*.cc -o "$out/probe" \

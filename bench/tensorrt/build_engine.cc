@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <iterator>
 #include <sstream>
 #include <stdexcept>
 
@@ -134,6 +135,7 @@ void AddProfile(nvinfer1::IBuilder* builder, const nvinfer1::INetworkDefinition&
 
 void Configure(const Options& options, bool has_pins, nvinfer1::IBuilderConfig* config) {
   config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kWORKSPACE, options.workspace);
+  config->setBuilderOptimizationLevel(options.level);
   config->setProfilingVerbosity(nvinfer1::ProfilingVerbosity::kDETAILED);
   config->clearFlag(nvinfer1::BuilderFlag::kTF32);  // FP32 has to be FP32.
   if (options.fp16) config->setFlag(nvinfer1::BuilderFlag::kFP16);
@@ -143,6 +145,27 @@ void Configure(const Options& options, bool has_pins, nvinfer1::IBuilderConfig* 
     config->setTacticSources(bit(nvinfer1::TacticSource::kEDGE_MASK_CONVOLUTIONS) |
                              bit(nvinfer1::TacticSource::kJIT_CONVOLUTIONS));
   }
+}
+
+/// Kernels that another build timed are not timed again, which also makes builds choose alike. A cache that
+/// is missing or does not fit makes an empty one.
+std::unique_ptr<nvinfer1::ITimingCache> LoadTimingCache(const std::string& path,
+                                                        nvinfer1::IBuilderConfig* config) {
+  if (path.empty()) return nullptr;
+  std::ifstream file(path, std::ios::binary);
+  const std::vector<char> blob{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  std::unique_ptr<nvinfer1::ITimingCache> cache(config->createTimingCache(blob.data(), blob.size()));
+  if (cache == nullptr) cache.reset(config->createTimingCache(nullptr, 0));
+  if (cache != nullptr) config->setTimingCache(*cache, false);
+  return cache;
+}
+
+void SaveTimingCache(const std::string& path, const nvinfer1::ITimingCache* cache) {
+  if (cache == nullptr) return;
+  const std::unique_ptr<nvinfer1::IHostMemory> blob(cache->serialize());
+  if (blob != nullptr)
+    std::ofstream(path, std::ios::binary)
+        .write(static_cast<const char*>(blob->data()), static_cast<std::streamsize>(blob->size()));
 }
 
 void Parse(const Options& options, nvinfer1::INetworkDefinition* network, nvonnxparser::IParser* parser) {
@@ -204,12 +227,15 @@ void Build(const Options& options, const std::vector<ArraySet>& samples, Session
   AddProfile(builder.get(), *network, options, samples, config.get(), session);
   result->batched = !session->batched_inputs.empty();
 
+  const auto timing_cache = LoadTimingCache(options.timing_cache, config.get());
+
   const int warnings_before = logger.warnings;
   const auto start = std::chrono::steady_clock::now();
   std::unique_ptr<nvinfer1::IHostMemory> plan(builder->buildSerializedNetwork(*network, *config));
   result->build_seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   result->builder_warnings = logger.warnings - warnings_before;
   Require(plan != nullptr, "the build failed", logger);
+  SaveTimingCache(options.timing_cache, timing_cache.get());
   result->engine_bytes = static_cast<double>(plan->size());
 
   session->runtime.reset(nvinfer1::createInferRuntime(logger));

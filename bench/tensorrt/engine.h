@@ -23,9 +23,11 @@ struct Options {
   std::string reference;
   std::string pins;
   std::string layers;
+  std::string timing_cache;
   std::string json;
   std::string name;
   std::string mode;
+  int level = 3;  ///< the builder's optimization level, 0 to 5; 3 is TensorRT's default
   bool fp16 = false;
   bool all_tactics = false;
   bool device_only = false;

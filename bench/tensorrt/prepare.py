@@ -107,7 +107,7 @@ def pins_of_plan(plan: dict, graph: onnx.GraphProto) -> list[list[str]]:
             by_name[node.name] = node
     pins = []
     for entry in plan["nodes"]:
-        if entry["precision"] == "fp32":
+        if entry["precision"] != "fp16":  # TensorRT 8 has no BF16 for what a plan keeps in it.
             node = by_name.get(entry["name"])
             # Nodes in bodies of If and Loop are not looked up; the probe says so where it finds no such layer.
             pins.append(aliases(node) if node is not None else [entry["name"]])
@@ -293,8 +293,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=[], metavar="NAME", help="only these, in this order")
     parser.add_argument("--samples", type=int, default=4, help="samples a model, default 4")
     parser.add_argument("--batch", action="append", default=[], metavar="N | NAME=N", help="default 8")
-    parser.add_argument("--pin-options", default="", help="options of fix for plan.json")
-    parser.add_argument("--rescale-options", default="--repair rescale", help="options of fix for rescaled_plan.json")
+    parser.add_argument("--pin-options", default="--repair fp32",
+                        help="options of fix for plan.json, default --repair fp32")
+    parser.add_argument("--rescale-options", default="--repair rescale",
+                        help="options of fix for rescaled_plan.json, default --repair rescale")
     parser.add_argument("--part", type=int, default=40, help="MiB in a part, default 40")
     options = parser.parse_args()
     options.batches = {"": 8}

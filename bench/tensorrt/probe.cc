@@ -28,6 +28,8 @@ constexpr const char* kUsage = R"(usage: probe MODEL.onnx SAMPLES_DIR --referenc
   --batch N          repeat each sample N times along the first axis, where the model leaves its size free
   --workspace SIZE   the builder's workspace, default 1GiB
   --runs N           timed runs, default 50
+  --level N          the builder's optimization level, 0 to 5, default 3
+  --timing-cache FILE   read and write what the builder learns of kernels: later builds take less time
   --tactics all      also cuBLAS and cuDNN, where these are installed; default: TensorRT's own
   --name NAME, --mode NAME   what the JSON line calls this model and this engine
   --layers FILE      write the engine's layers, as TensorRT's inspector describes them
@@ -72,6 +74,8 @@ Options ParseOptions(int argc, char** argv) {
       {"--tactics", [&](const std::string& value) { options.all_tactics = value == "all"; }},
       {"--name", [&](const std::string& value) { options.name = value; }},
       {"--mode", [&](const std::string& value) { options.mode = value; }},
+      {"--level", [&](const std::string& value) { options.level = std::stoi(value); }},
+      {"--timing-cache", [&](const std::string& value) { options.timing_cache = value; }},
       {"--layers", [&](const std::string& value) { options.layers = value; }},
       {"--json", [&](const std::string& value) { options.json = value; }},
   };

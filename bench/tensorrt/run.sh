@@ -13,6 +13,7 @@
 # LIB       folder with TensorRT's libraries, default ~/trt/lib
 # TIMEOUT   seconds for one engine, default 150
 # BUDGET    seconds after which no further engine is begun, default 440
+# LEVEL     the builder's optimization level, default 3; less builds faster
 # RUNS      timed runs, default 200
 # BATCH     in place of what the package says
 set -uo pipefail
@@ -82,6 +83,7 @@ for model in "${models[@]}"; do
     start=$SECONDS
     line=$(timeout -k 5 "${TIMEOUT:-150}" "$here/probe" "$model_file" "$folder/samples" \
       --reference "$folder/reference" --name "$model" --mode "$mode" --batch "$batch" --runs "${RUNS:-200}" \
+      --timing-cache "$state/$model.timing" --level "${LEVEL:-3}" \
       --layers "$state/layers/$model.$mode.json" ${flags[@]+"${flags[@]}"} 2>"$log")
     status=$?
     if [ -z "$line" ]; then
