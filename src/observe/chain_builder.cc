@@ -61,12 +61,11 @@ bool IsAffine(const GraphIndex& index, const NodeInfo& node) {
   return true;
 }
 
-/// The exponent, where it is one that ONNX Runtime turns into products; else 0.
-int SmallPower(const Model& model, const GraphIndex& index, const NodeInfo& node) {
+/// Raises to the power of two, which ONNX Runtime turns into a product.
+bool IsSquare(const Model& model, const GraphIndex& index, const NodeInfo& node) {
   const TensorInfo* exponent = Input(index, node, 1);
-  if (exponent == nullptr || !IsScalar(index, node, *exponent)) return 0;
-  const float value = ReadFloats(model, *exponent->data)[0];
-  return value == 2.0f || value == 3.0f ? static_cast<int>(value) : 0;
+  return exponent != nullptr && IsScalar(index, node, *exponent) &&
+         ReadFloats(model, *exponent->data)[0] == 2.0f;
 }
 
 bool IsFp32(const TensorInfo& tensor) { return tensor.is_tensor && tensor.dtype == DType::kFloat; }
@@ -87,7 +86,7 @@ bool FitsChain(const Model& model, const GraphIndex& index, const NodeInfo& node
     case Formula::kBatchNormalization:
       return IsAffine(index, node);
     case Formula::kPow:
-      return SmallPower(model, index, node) != 0;
+      return IsSquare(model, index, node);
     case Formula::kMax:
     case Formula::kMin:
       return node.inputs.size() >= 2;
@@ -139,7 +138,7 @@ ChainOperand ChainBuilder::Result(const NodeInfo& node) {
     case Formula::kBatchNormalization:
       return Normalized(node);
     case Formula::kPow:
-      return Power(node);
+      return Step(ChainOp::kMul, Read(node, 0), Read(node, 0));
     case Formula::kNone:
       break;
   }
@@ -167,12 +166,6 @@ ChainOperand ChainBuilder::Normalized(const NodeInfo& node) {
   }
   const ChainOperand product = Step(ChainOp::kMul, Read(node, 0), Channels(node, "/scale", std::move(scale)));
   return Step(ChainOp::kAdd, product, Channels(node, "/shift", std::move(shift)));
-}
-
-ChainOperand ChainBuilder::Power(const NodeInfo& node) {
-  const ChainOperand base = Read(node, 0);
-  const ChainOperand square = Step(ChainOp::kMul, base, base);
-  return SmallPower(model_, index_, node) == 2 ? square : Step(ChainOp::kMul, square, base);
 }
 
 ChainOperand ChainBuilder::Folded(const NodeInfo& node, ChainOp op) {

@@ -41,7 +41,6 @@ class ChainBuilder {
   ChainOperand Result(const NodeInfo& node);
   ChainOperand Clipped(const NodeInfo& node);
   ChainOperand Normalized(const NodeInfo& node);
-  ChainOperand Power(const NodeInfo& node);
   ChainOperand Folded(const NodeInfo& node, ChainOp op);
 
   const Model& model_;

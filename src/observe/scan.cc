@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
 #include <regex>
-#include <set>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "halfsafe/error.h"
 #include "halfsafe/ranges.h"
@@ -151,7 +151,7 @@ class OutputRecorder {
     for (const TensorInfo& tensor : index.tensors()) {
       const bool result = tensor.kind == TensorKind::kActivation && tensor.graph == 0 && tensor.is_tensor;
       if (!result || !std::regex_search(tensor.name, wanted)) continue;
-      chosen_.insert(tensor.name);
+      if (chosen_.insert(tensor.name).second) in_order_.push_back(tensor.name);
     }
     if (chosen_.empty())
       throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
@@ -162,9 +162,11 @@ class OutputRecorder {
 
   /// Makes the chosen tensors outputs.
   void Expose(onnx::GraphProto* graph) const {
-    std::set<std::string> missing = chosen_;
-    for (const auto& output : graph->output()) missing.erase(output.name());
-    for (const std::string& name : missing) graph->add_output()->set_name(name);
+    std::unordered_set<std::string> outputs;
+    for (const auto& output : graph->output()) outputs.insert(output.name());
+    for (const std::string& name : in_order_) {
+      if (!outputs.contains(name)) graph->add_output()->set_name(name);
+    }
   }
 
   void Add(const Session& session, const std::vector<Ort::Value>& values) {
@@ -182,7 +184,8 @@ class OutputRecorder {
   }
 
  private:
-  std::set<std::string> chosen_;
+  std::unordered_set<std::string> chosen_;
+  std::vector<std::string> in_order_;
   std::unique_ptr<RecordedOutputsWriter> writer_;
 };
 
@@ -220,9 +223,7 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
 
   SessionOptions session_options;
   session_options.threads = options.threads;
-  // The layout optimizations above this level gain nothing where a tap stands between any two layers, and
-  // cost memory.
-  session_options.optimization = options.optimize ? ORT_ENABLE_EXTENDED : ORT_DISABLE_ALL;
+  session_options.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
   session_options.custom_op_libraries = options.custom_op_libraries;
   session_options.taps = &observer;
   SessionCache sessions(session_model, session_options, SameShapes(samples));

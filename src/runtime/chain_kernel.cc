@@ -32,12 +32,12 @@ struct DivOp {
 };
 struct MaxOp {
   HWY_INLINE Vector operator()(Vector a, Vector b) const {
-    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Gt(a, b), hn::IsNaN(a)), a, b);
   }
 };
 struct MinOp {
   HWY_INLINE Vector operator()(Vector a, Vector b) const {
-    return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::Ne(a, a)), a, b);
+    return hn::IfThenElse(hn::Or(hn::Lt(a, b), hn::IsNaN(a)), a, b);
   }
 };
 struct AbsOp {

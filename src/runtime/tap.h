@@ -22,7 +22,7 @@ inline constexpr char kTapDomain[] = "halfsafe.tap";
 
 /// Values per task: large enough to hide the cost of a task, fixed so that sums don't depend on the number of
 /// threads.
-inline constexpr size_t kTaskValues = 1 << 16;
+inline constexpr size_t kTaskValues = 1 << 14;
 
 /// Runs `task(0..tasks-1)` on the session's threads.
 using Parallel = std::function<void(size_t tasks, const std::function<void(size_t)>& task)>;
