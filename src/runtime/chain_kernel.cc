@@ -96,8 +96,9 @@ HWY_INLINE size_t LoopOf(ChainOp op, OperandBlock a, OperandBlock b, size_t coun
 
 void ApplyStepVector(ChainOp op, OperandBlock a, OperandBlock b, size_t count, float* out) {
   if (a.scalar && b.scalar) {
-    ApplyStepScalar(op, a, b, 1, out);
-    std::fill_n(out, count, *out);
+    float result = 0.0f;
+    ApplyStepScalar(op, a, b, 1, &result);
+    std::fill_n(out, count, result);
     return;
   }
   const size_t done = LoopOf(op, a, b, count, out);

@@ -126,7 +126,8 @@ void InsertTaps(SessionModel* model, const std::function<int64_t(const std::stri
   ForEachGraph(proto->mutable_graph(), "",
                [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
   for (auto entry = graphs.rbegin(); entry != graphs.rend(); ++entry) {
-    const auto& [graph, scope] = *entry;
+    onnx::GraphProto* const graph = entry->first;
+    const std::string& scope = entry->second;
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
     nodes.Swap(graph->mutable_node());
     const auto tap = [&](std::string* definition) {
