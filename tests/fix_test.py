@@ -261,6 +261,29 @@ class GeneratedModelTest(FixTest):
                 # Its output is so small that FP16 has but a few bits for it.
                 self.assertIn(answer["verdict"], ("not-right",) if name == "scan_calm" else ("right", "right-but-fp32"))
 
+    def test_bodies_whose_paths_are_equal(self) -> None:
+        case = generated_models.twin_ifs()
+        for number, options in enumerate(([], ["--io", "fp16"])):
+            answer, folder = self.run_fix(f"twins{number}", case, *options)
+            self.assertEqual(answer["verdict"], "right" if options else "right-but-fp32")
+            self.assertEqual([entry["tensor"] for entry in answer["overflowing"]], list(case.overflowing))
+            fixed = self.check_written(case.model, folder / "fixed.onnx")
+            self.check_errors("twins", case, answer, fixed)
+            self.check_precisions(case, self.plan_of(folder / "plan.json"))
+        plan = self.plan_of(folder / "plan.json")
+        self.assertEqual([plan[f"p/then_branch/{node}"] for node in ("up", "down")], ["fp16", "fp16"])
+        calm, wild = (next(attribute.g for attribute in node.attribute if attribute.name == "then_branch")
+                      for node in fixed.graph.node if node.op_type == "If")
+        self.assertEqual([{tensor.data_type for tensor in body.initializer} for body in (calm, wild)], [{F16}, {F32}])
+
+    def test_nodes_of_one_name(self) -> None:
+        """ONNX Runtime refuses them, other runtimes don't."""
+        case = generated_models.twin_ifs("If_1", "If_1")
+        answer, folder = self.run_fix("twins", case, "--io", "fp16")
+        self.assertEqual(answer["verdict"], "right")
+        self.check_precisions(case, self.plan_of(folder / "plan.json"))
+        self.assertEqual([node.name for node in onnx.load(folder / "fixed.onnx").graph.node].count("If_1"), 2)
+
     def test_masks(self) -> None:
         """A mask may be cut to -2^15 only where rows keep a score, and nothing but Softmax sees it."""
         clamped = {"mask_bert": "lowest", "mask_bert_infinite": "lowest", "mask_where": "lowest",

@@ -125,15 +125,16 @@ void ForEachMutableTensorConstant(onnx::GraphProto* graph,
       *graph, [&](const onnx::TensorProto& tensor) { visit(const_cast<onnx::TensorProto*>(&tensor)); });
 }
 
-void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
-                  const std::function<void(onnx::GraphProto*, const std::string&)>& visit) {
-  visit(graph, scope);
+std::vector<onnx::GraphProto*> AllGraphs(onnx::GraphProto* graph) {
+  std::vector<onnx::GraphProto*> graphs = {graph};
   for (auto& node : *graph->mutable_node()) {
     for (auto& attribute : *node.mutable_attribute()) {
       if (!attribute.has_g()) continue;
-      ForEachGraph(attribute.mutable_g(), scope + LocalNodeName(node) + "/" + attribute.name() + "/", visit);
+      const auto inside = AllGraphs(attribute.mutable_g());
+      graphs.insert(graphs.end(), inside.begin(), inside.end());
     }
   }
+  return graphs;
 }
 
 const std::string& LocalNodeName(const onnx::NodeProto& node) {

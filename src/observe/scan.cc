@@ -65,17 +65,9 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
 SessionModel TappedModel(const Model& model, const GraphIndex& index, const Slots& slots) {
   SessionModel session = MakeSessionModel(model);
   DeclareBodyShapes(index, &session.proto);
-  const auto find = [&](const std::string& name) {
-    const int id = index.FindTensor(name);
-    return id >= 0 && index.tensor(id).kind != TensorKind::kInput ? id : -1;
-  };
   InsertTaps(
-      &session,
-      [&](const std::string& name) {
-        const int id = find(name);
-        return id < 0 ? -1 : slots.slot[static_cast<size_t>(id)];
-      },
-      [&](const std::string& name) { return index.tensor(find(name)).dtype; });
+      index, &session, [&](int tensor) { return slots.slot[static_cast<size_t>(tensor)]; },
+      [&](int tensor) { return index.tensor(tensor).dtype; });
   return session;
 }
 
