@@ -7,9 +7,11 @@ HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import pathlib
 import random
+import re
 import unittest
 import zlib
 from collections import Counter
@@ -368,6 +370,79 @@ def _same_interface(test: unittest.TestCase, original: ModelProto, fixed: ModelP
         weights = {tensor.name for tensor in original.graph.initializer}
         for name in set(before) - weights:
             test.assertEqual(after[name], before[name], name)
+
+
+class ApplyTest(FixTest):
+    def write_plan(self, model: pathlib.Path, **fields: list) -> pathlib.Path:
+        path = self.folder / "plan.json"
+        empty = {name: [] for name in ("nodes", "tensors", "constants", "io", "warnings")}
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+        path.write_text(json.dumps({"format": "halfsafe-plan", "version": 1, "model_sha256": sha256, **empty, **fields}))
+        return path
+
+    def test_a_plan_without_nodes_changes_nothing(self) -> None:
+        """Every text that a model may hold about itself stays, beside tensors of more than a few bytes too."""
+        original = _annotated(_weights_everywhere())
+        model = self.save(original)
+        self.tool("apply", model, "--plan", self.write_plan(model), "-o", self.folder / "same.onnx")
+        self.assertEqual(onnx.load(self.folder / "same.onnx"), original)
+
+    def test_a_plan_in_fp16_keeps_what_is_said(self) -> None:
+        original = _annotated(_weights_everywhere())
+        model = self.save(original)
+        nodes = [{"name": name, "precision": "fp16"} for name, node in support.nodes_of(original.graph).items()
+                 if node.op_type != "Constant"]
+        self.tool("apply", model, "--plan", self.write_plan(model, nodes=nodes), "-o", self.folder / "half.onnx")
+        half = onnx.load(self.folder / "half.onnx")
+        self.assertEqual({tensor.data_type for tensor in half.graph.initializer}, {F16, onnx.TensorProto.INT64})
+        self.assertEqual(_texts(half), _texts(original))
+
+
+def _weights_everywhere() -> ModelProto:
+    """Large tensors as an initializer, in a Constant and in a body, and a small one."""
+    constant = lambda seed: onnx.numpy_helper.from_array(generated_models.random(40, 40, seed=seed))
+    yes, no = Builder(), Builder()
+    yes.weight("w", generated_models.random(40, 40, seed=1))
+    yes.node("MatMul", ["h", "w"], "t")
+    yes.output("t")
+    no.node("Constant", [], "k", value=constant(2))
+    no.node("MatMul", ["h", "k"], "e")
+    no.output("e")
+    builder = Builder(17)
+    builder.input("x", [2, 40])
+    builder.input("go", [], generated_models.BOOL)
+    builder.weight("first", generated_models.random(40, 40, seed=3))
+    builder.weight("bias", generated_models.random(40, seed=4))
+    builder.weight("shape", [40], np.int64)
+    builder.node("Constant", [], "second", value=constant(5))
+    builder.node("ConstantOfShape", ["shape"], "filled", value=onnx.numpy_helper.from_array(np.float32([0.5])))
+    builder.node("MatMul", ["x", "first"], "a")
+    builder.node("MatMul", ["a", "second"], "b")
+    builder.node("Add", ["b", "filled"], "c")
+    builder.node("Add", ["c", "bias"], "h")
+    builder.node("If", ["go"], "y", name="If_1", then_branch=yes.graph("yes"), else_branch=no.graph("no"))
+    builder.output("y", [2, 40])
+    return onnx.shape_inference.infer_shapes(builder.model(ir_version=10))
+
+
+def _annotated(message: Any, path: str = "model") -> Any:
+    """Fills every doc_string and metadata_props, and gives a name to what has none, here and further inside."""
+    for name, field in message.DESCRIPTOR.fields_by_name.items():
+        if name in ("doc_string", "producer_version", "overload") or isinstance(message, onnx.TensorProto) and name == "name":
+            setattr(message, name, getattr(message, name) or f"{name} of {path}")
+        elif name == "metadata_props":
+            message.metadata_props.add(key="said of", value=path)
+        elif field.message_type and field.is_repeated:
+            for number, inside in enumerate(getattr(message, name)):
+                _annotated(inside, f"{path}.{name}[{number}]")
+        elif field.message_type and message.HasField(name):
+            _annotated(getattr(message, name), f"{path}.{name}")
+    return message
+
+
+def _texts(message: Any) -> list[str]:
+    """What `_annotated` wrote."""
+    return sorted(re.findall(r'"((?:\w+ of )?model[^"]*)"', str(message)))
 
 
 class OptionTest(FixTest):
