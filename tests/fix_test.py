@@ -610,7 +610,19 @@ class OptionTest(FixTest):
         self.assert_same_model(onnx.load_from_string(inside), onnx.load(self.fixed))
 
 
-class CheckTest(FixTest):
+class AnswerTest(FixTest):
+    """A model, its data, and what `check` says of another model."""
+
+    model: pathlib.Path
+    data: list[object]
+
+    def answer(self, fixed: ModelProto, *options: object, code: int) -> dict[str, Any]:
+        self.tool("check", self.model, self.save(fixed, "other.onnx"), *self.data, "--json", self.folder / "r.json",
+                  *options, code=code)
+        return read_json(self.folder / "r.json")
+
+
+class CheckTest(AnswerTest):
     """What `check` says of models that did not come from `fix`."""
 
     def setUp(self) -> None:
@@ -618,11 +630,6 @@ class CheckTest(FixTest):
         self.case = generated_models.conv_net(17)
         self.model = self.save(self.case.model)
         self.data = ["--data", self.save_samples(self.case.samples)]
-
-    def answer(self, fixed: ModelProto, *options: object, code: int) -> dict[str, Any]:
-        self.tool("check", self.model, self.save(fixed, "other.onnx"), *self.data, "--json", self.folder / "r.json",
-                  *options, code=code)
-        return read_json(self.folder / "r.json")
 
     def test_the_same_model_is_right(self) -> None:
         answer = self.answer(self.case.model, code=0)
@@ -682,6 +689,82 @@ class CheckTest(FixTest):
         for path, sample in zip(sorted((folder / "fp32").iterdir()), self.case.samples):
             ((_, (found,)),) = RunResults.load(str(path)).items()
             np.testing.assert_allclose(found["y"], runner.run(["y"], sample)[0], rtol=1e-5, atol=1e-7)
+
+
+class SequenceTest(AnswerTest):
+    """Outputs that are sequences of tensors count as one output; those of optionals and maps are refused."""
+
+    def split(self, factor: float = 1.0, parts: tuple = (1, 3), kind: int = F32) -> ModelProto:
+        builder = Builder(17)
+        builder.input("x", ["N", 4])
+        builder.weight("up", 1e6)
+        builder.weight("down", 1e-6 * factor)
+        builder.weight("parts", parts, np.int64)
+        builder.node("Mul", ["x", "up"], "large")
+        builder.node("Mul", ["large", "down"], "h")
+        builder.node("Cast", ["h"], "c", to=kind)
+        builder.node("SplitToSequence", ["c", "parts"], "y", axis=1)
+        builder.outputs.append(onnx.helper.make_tensor_sequence_value_info("y", kind, None))
+        return builder.model()
+
+    def use(self, model: ModelProto, samples: list[Sample]) -> None:
+        self.model = self.save(model, "split.onnx")
+        self.samples, self.data = samples, ["--data", self.save_samples(samples, f"split{len(samples)}")]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.use(self.split(), generated_models.samples(2, x=(2, 4)))
+
+    def test_fix(self) -> None:
+        fixed, result, saved = (self.folder / name for name in ("fixed.onnx", "fix.json", "saved"))
+        self.tool("fix", self.model, *self.data, "-o", fixed, "--json", result, "--save-outputs", saved)
+        answer = read_json(result)
+        self.assertEqual((answer["verdict"], answer["plain_fp16"]["right"]), ("right-but-fp32", False))
+        self.assertEqual(answer["plain_fp16"]["nonfinite_outputs"], ["y"])
+        onnx.checker.check_model(onnx.load(fixed), full_check=True)
+        runner = support.session(self.split())
+        for path, sample in zip(sorted((saved / "fp32").iterdir()), self.samples):
+            text = path.read_text(encoding="utf-8")
+            self.assertTrue("y[0]" in text and "y[1]" in text and "y[2]" not in text)
+        for mine, theirs in zip(runner.run(None, self.samples[0])[0], support.session(fixed).run(None, self.samples[0])[0]):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3)
+
+    def test_errors_are_those_of_all_tensors_together(self) -> None:
+        answer = self.answer(self.split(factor=1.1), "--rel-l2", 0.2, code=0)
+        (output,) = answer["outputs"]
+        self.assertEqual((output["name"], output["dtype"], output["count"]), ("y", "float32", 16))
+        self.assertAlmostEqual(output["rel_l2"], 0.1, places=5)
+        self.assertAlmostEqual(output["max_abs"], 0.1 * max(np.abs(sample["x"]).max() for sample in self.samples), places=5)
+
+    def test_integers(self) -> None:
+        self.use(self.split(kind=onnx.TensorProto.INT32), [{"x": np.arange(8, dtype=np.float32).reshape(2, 4)}])
+        answer = self.answer(self.split(factor=1.25, kind=onnx.TensorProto.INT32), code=1)
+        flips = int(np.count_nonzero(np.arange(8) != (np.arange(8) * 1.25).astype(int)))
+        self.assertEqual((answer["outputs"][0]["flips"], answer["outputs"][0]["flip_share"]), (flips, flips / 8))
+
+    def test_another_length_or_shape(self) -> None:
+        for parts, problem in (((1, 1, 2), "a sequence of 3 in sample"), ((2, 2), "element 0: float32 [2, 2] in sample")):
+            answer = self.answer(self.split(parts=parts), code=1)
+            self.assertIn(problem, answer["outputs"][0]["problem"])
+
+    def test_others_are_refused(self) -> None:
+        sequence = self.split()
+        optional = copy.deepcopy(sequence)
+        optional.graph.node.append(onnx.helper.make_node("Optional", ["h"], ["o"], "node_o"))
+        kind = onnx.helper.make_optional_type_proto(onnx.helper.make_tensor_type_proto(F32, None))
+        optional.graph.output.append(onnx.helper.make_value_info("o", kind))
+        builder = Builder(17)
+        builder.input("x", ["N", 4])
+        builder.node("ZipMap", ["x"], "m", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
+        kind = onnx.TypeProto()
+        kind.sequence_type.elem_type.map_type.key_type = onnx.TensorProto.INT64
+        kind.sequence_type.elem_type.map_type.value_type.tensor_type.elem_type = F32
+        builder.outputs.append(onnx.helper.make_value_info("m", kind))
+        for name, model in (("o", optional), ("m", builder.model(domains=["ai.onnx.ml"]))):
+            path = self.save(model, f"{name}.onnx")
+            for arguments in (["check", path, path], ["fix", path, "-o", self.folder / "no.onnx"]):
+                done = self.tool(*arguments, *self.data, code=3)
+                self.assertIn(f"output {name} of {path} is neither a tensor nor a sequence of tensors", done.stderr)
 
 
 if __name__ == "__main__":
