@@ -7,9 +7,11 @@ HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import pathlib
 import random
+import re
 import unittest
 import zlib
 from collections import Counter
@@ -262,6 +264,29 @@ class GeneratedModelTest(FixTest):
                 # Its output is so small that FP16 has but a few bits for it.
                 self.assertIn(answer["verdict"], ("not-right",) if name == "scan_calm" else ("right", "right-but-fp32"))
 
+    def test_bodies_whose_paths_are_equal(self) -> None:
+        case = generated_models.twin_ifs()
+        for number, options in enumerate(([], ["--io", "fp16"])):
+            answer, folder = self.run_fix(f"twins{number}", case, *options)
+            self.assertEqual(answer["verdict"], "right" if options else "right-but-fp32")
+            self.assertEqual([entry["tensor"] for entry in answer["overflowing"]], list(case.overflowing))
+            fixed = self.check_written(case.model, folder / "fixed.onnx")
+            self.check_errors("twins", case, answer, fixed)
+            self.check_precisions(case, self.plan_of(folder / "plan.json"))
+        plan = self.plan_of(folder / "plan.json")
+        self.assertEqual([plan[f"p/then_branch/{node}"] for node in ("up", "down")], ["fp16", "fp16"])
+        calm, wild = (next(attribute.g for attribute in node.attribute if attribute.name == "then_branch")
+                      for node in fixed.graph.node if node.op_type == "If")
+        self.assertEqual([{tensor.data_type for tensor in body.initializer} for body in (calm, wild)], [{F16}, {F32}])
+
+    def test_nodes_of_one_name(self) -> None:
+        """ONNX Runtime refuses them, other runtimes don't."""
+        case = generated_models.twin_ifs("If_1", "If_1")
+        answer, folder = self.run_fix("twins", case, "--io", "fp16")
+        self.assertEqual(answer["verdict"], "right")
+        self.check_precisions(case, self.plan_of(folder / "plan.json"))
+        self.assertEqual([node.name for node in onnx.load(folder / "fixed.onnx").graph.node].count("If_1"), 2)
+
     def test_masks(self) -> None:
         """A mask may be cut to -2^15 only where rows keep a score, and nothing but Softmax sees it."""
         clamped = {"mask_bert": "lowest", "mask_bert_infinite": "lowest", "mask_where": "lowest",
@@ -346,6 +371,79 @@ def _same_interface(test: unittest.TestCase, original: ModelProto, fixed: ModelP
         weights = {tensor.name for tensor in original.graph.initializer}
         for name in set(before) - weights:
             test.assertEqual(after[name], before[name], name)
+
+
+class ApplyTest(FixTest):
+    def write_plan(self, model: pathlib.Path, **fields: list) -> pathlib.Path:
+        path = self.folder / "plan.json"
+        empty = {name: [] for name in ("nodes", "tensors", "constants", "io", "warnings")}
+        sha256 = hashlib.sha256(model.read_bytes()).hexdigest()
+        path.write_text(json.dumps({"format": "halfsafe-plan", "version": 1, "model_sha256": sha256, **empty, **fields}))
+        return path
+
+    def test_a_plan_without_nodes_changes_nothing(self) -> None:
+        """Every text that a model may hold about itself stays, beside tensors of more than a few bytes too."""
+        original = _annotated(_weights_everywhere())
+        model = self.save(original)
+        self.tool("apply", model, "--plan", self.write_plan(model), "-o", self.folder / "same.onnx")
+        self.assertEqual(onnx.load(self.folder / "same.onnx"), original)
+
+    def test_a_plan_in_fp16_keeps_what_is_said(self) -> None:
+        original = _annotated(_weights_everywhere())
+        model = self.save(original)
+        nodes = [{"name": name, "precision": "fp16"} for name, node in support.nodes_of(original.graph).items()
+                 if node.op_type != "Constant"]
+        self.tool("apply", model, "--plan", self.write_plan(model, nodes=nodes), "-o", self.folder / "half.onnx")
+        half = onnx.load(self.folder / "half.onnx")
+        self.assertEqual({tensor.data_type for tensor in half.graph.initializer}, {F16, onnx.TensorProto.INT64})
+        self.assertEqual(_texts(half), _texts(original))
+
+
+def _weights_everywhere() -> ModelProto:
+    """Large tensors as an initializer, in a Constant and in a body, and a small one."""
+    constant = lambda seed: onnx.numpy_helper.from_array(generated_models.random(40, 40, seed=seed))
+    yes, no = Builder(), Builder()
+    yes.weight("w", generated_models.random(40, 40, seed=1))
+    yes.node("MatMul", ["h", "w"], "t")
+    yes.output("t")
+    no.node("Constant", [], "k", value=constant(2))
+    no.node("MatMul", ["h", "k"], "e")
+    no.output("e")
+    builder = Builder(17)
+    builder.input("x", [2, 40])
+    builder.input("go", [], generated_models.BOOL)
+    builder.weight("first", generated_models.random(40, 40, seed=3))
+    builder.weight("bias", generated_models.random(40, seed=4))
+    builder.weight("shape", [40], np.int64)
+    builder.node("Constant", [], "second", value=constant(5))
+    builder.node("ConstantOfShape", ["shape"], "filled", value=onnx.numpy_helper.from_array(np.float32([0.5])))
+    builder.node("MatMul", ["x", "first"], "a")
+    builder.node("MatMul", ["a", "second"], "b")
+    builder.node("Add", ["b", "filled"], "c")
+    builder.node("Add", ["c", "bias"], "h")
+    builder.node("If", ["go"], "y", name="If_1", then_branch=yes.graph("yes"), else_branch=no.graph("no"))
+    builder.output("y", [2, 40])
+    return onnx.shape_inference.infer_shapes(builder.model(ir_version=10))
+
+
+def _annotated(message: Any, path: str = "model") -> Any:
+    """Fills every doc_string and metadata_props, and gives a name to what has none, here and further inside."""
+    for name, field in message.DESCRIPTOR.fields_by_name.items():
+        if name in ("doc_string", "producer_version", "overload") or isinstance(message, onnx.TensorProto) and name == "name":
+            setattr(message, name, getattr(message, name) or f"{name} of {path}")
+        elif name == "metadata_props":
+            message.metadata_props.add(key="said of", value=path)
+        elif field.message_type and field.is_repeated:
+            for number, inside in enumerate(getattr(message, name)):
+                _annotated(inside, f"{path}.{name}[{number}]")
+        elif field.message_type and message.HasField(name):
+            _annotated(getattr(message, name), f"{path}.{name}")
+    return message
+
+
+def _texts(message: Any) -> list[str]:
+    """What `_annotated` wrote."""
+    return sorted(re.findall(r'"((?:\w+ of )?model[^"]*)"', str(message)))
 
 
 class OptionTest(FixTest):
@@ -513,7 +611,19 @@ class OptionTest(FixTest):
         self.assert_same_model(onnx.load_from_string(inside), onnx.load(self.fixed))
 
 
-class CheckTest(FixTest):
+class AnswerTest(FixTest):
+    """A model, its data, and what `check` says of another model."""
+
+    model: pathlib.Path
+    data: list[object]
+
+    def answer(self, fixed: ModelProto, *options: object, code: int) -> dict[str, Any]:
+        self.tool("check", self.model, self.save(fixed, "other.onnx"), *self.data, "--json", self.folder / "r.json",
+                  *options, code=code)
+        return read_json(self.folder / "r.json")
+
+
+class CheckTest(AnswerTest):
     """What `check` says of models that did not come from `fix`."""
 
     def setUp(self) -> None:
@@ -521,11 +631,6 @@ class CheckTest(FixTest):
         self.case = generated_models.conv_net(17)
         self.model = self.save(self.case.model)
         self.data = ["--data", self.save_samples(self.case.samples)]
-
-    def answer(self, fixed: ModelProto, *options: object, code: int) -> dict[str, Any]:
-        self.tool("check", self.model, self.save(fixed, "other.onnx"), *self.data, "--json", self.folder / "r.json",
-                  *options, code=code)
-        return read_json(self.folder / "r.json")
 
     def test_the_same_model_is_right(self) -> None:
         answer = self.answer(self.case.model, code=0)
@@ -585,6 +690,82 @@ class CheckTest(FixTest):
         for path, sample in zip(sorted((folder / "fp32").iterdir()), self.case.samples):
             ((_, (found,)),) = RunResults.load(str(path)).items()
             np.testing.assert_allclose(found["y"], runner.run(["y"], sample)[0], rtol=1e-5, atol=1e-7)
+
+
+class SequenceTest(AnswerTest):
+    """Outputs that are sequences of tensors count as one output; those of optionals and maps are refused."""
+
+    def split(self, factor: float = 1.0, parts: tuple = (1, 3), kind: int = F32) -> ModelProto:
+        builder = Builder(17)
+        builder.input("x", ["N", 4])
+        builder.weight("up", 1e6)
+        builder.weight("down", 1e-6 * factor)
+        builder.weight("parts", parts, np.int64)
+        builder.node("Mul", ["x", "up"], "large")
+        builder.node("Mul", ["large", "down"], "h")
+        builder.node("Cast", ["h"], "c", to=kind)
+        builder.node("SplitToSequence", ["c", "parts"], "y", axis=1)
+        builder.outputs.append(onnx.helper.make_tensor_sequence_value_info("y", kind, None))
+        return builder.model()
+
+    def use(self, model: ModelProto, samples: list[Sample]) -> None:
+        self.model = self.save(model, "split.onnx")
+        self.samples, self.data = samples, ["--data", self.save_samples(samples, f"split{len(samples)}")]
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.use(self.split(), generated_models.samples(2, x=(2, 4)))
+
+    def test_fix(self) -> None:
+        fixed, result, saved = (self.folder / name for name in ("fixed.onnx", "fix.json", "saved"))
+        self.tool("fix", self.model, *self.data, "-o", fixed, "--json", result, "--save-outputs", saved)
+        answer = read_json(result)
+        self.assertEqual((answer["verdict"], answer["plain_fp16"]["right"]), ("right-but-fp32", False))
+        self.assertEqual(answer["plain_fp16"]["nonfinite_outputs"], ["y"])
+        onnx.checker.check_model(onnx.load(fixed), full_check=True)
+        runner = support.session(self.split())
+        for path, sample in zip(sorted((saved / "fp32").iterdir()), self.samples):
+            text = path.read_text(encoding="utf-8")
+            self.assertTrue("y[0]" in text and "y[1]" in text and "y[2]" not in text)
+        for mine, theirs in zip(runner.run(None, self.samples[0])[0], support.session(fixed).run(None, self.samples[0])[0]):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-3)
+
+    def test_errors_are_those_of_all_tensors_together(self) -> None:
+        answer = self.answer(self.split(factor=1.1), "--rel-l2", 0.2, code=0)
+        (output,) = answer["outputs"]
+        self.assertEqual((output["name"], output["dtype"], output["count"]), ("y", "float32", 16))
+        self.assertAlmostEqual(output["rel_l2"], 0.1, places=5)
+        self.assertAlmostEqual(output["max_abs"], 0.1 * max(np.abs(sample["x"]).max() for sample in self.samples), places=5)
+
+    def test_integers(self) -> None:
+        self.use(self.split(kind=onnx.TensorProto.INT32), [{"x": np.arange(8, dtype=np.float32).reshape(2, 4)}])
+        answer = self.answer(self.split(factor=1.25, kind=onnx.TensorProto.INT32), code=1)
+        flips = int(np.count_nonzero(np.arange(8) != (np.arange(8) * 1.25).astype(int)))
+        self.assertEqual((answer["outputs"][0]["flips"], answer["outputs"][0]["flip_share"]), (flips, flips / 8))
+
+    def test_another_length_or_shape(self) -> None:
+        for parts, problem in (((1, 1, 2), "a sequence of 3 in sample"), ((2, 2), "element 0: float32 [2, 2] in sample")):
+            answer = self.answer(self.split(parts=parts), code=1)
+            self.assertIn(problem, answer["outputs"][0]["problem"])
+
+    def test_others_are_refused(self) -> None:
+        sequence = self.split()
+        optional = copy.deepcopy(sequence)
+        optional.graph.node.append(onnx.helper.make_node("Optional", ["h"], ["o"], "node_o"))
+        kind = onnx.helper.make_optional_type_proto(onnx.helper.make_tensor_type_proto(F32, None))
+        optional.graph.output.append(onnx.helper.make_value_info("o", kind))
+        builder = Builder(17)
+        builder.input("x", ["N", 4])
+        builder.node("ZipMap", ["x"], "m", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
+        kind = onnx.TypeProto()
+        kind.sequence_type.elem_type.map_type.key_type = onnx.TensorProto.INT64
+        kind.sequence_type.elem_type.map_type.value_type.tensor_type.elem_type = F32
+        builder.outputs.append(onnx.helper.make_value_info("m", kind))
+        for name, model in (("o", optional), ("m", builder.model(domains=["ai.onnx.ml"]))):
+            path = self.save(model, f"{name}.onnx")
+            for arguments in (["check", path, path], ["fix", path, "-o", self.folder / "no.onnx"]):
+                done = self.tool(*arguments, *self.data, code=3)
+                self.assertIn(f"output {name} of {path} is neither a tensor nor a sequence of tensors", done.stderr)
 
 
 if __name__ == "__main__":

@@ -598,6 +598,37 @@ def if_outside() -> Case:
                 overflowing=("large",))
 
 
+def twin_ifs(first: str = "", second: str = "p", outer: str = "p/then_branch/large") -> Case:
+    """Two Ifs that go by one name, whose bodies call their tensors the same: one is calm, the other overflows, and
+    types differ. A tensor of the main graph has a name that looks like the path of one of them."""
+    def branches(factor: float, kind: int, negative: str) -> dict[str, GraphProto]:
+        yes, no = Builder(), Builder()
+        yes.weight("factor", factor)
+        yes.weight("back", 1 / factor)
+        yes.node("Mul", ["h", "factor"], "large", name="up")
+        yes.node("Mul", ["large", "back"], "small", name="down")
+        yes.node("Cast", ["small"], "other", name="cast", to=kind)
+        yes.node("Cast", ["other"], "t", name="uncast", to=F32)
+        yes.output("t")
+        no.node(negative, ["h"], "e", name="negative")
+        no.output("e")
+        return {"then_branch": yes.graph("yes"), "else_branch": no.graph("no")}
+
+    b = Builder(17)
+    b.input("x", [2, 4])
+    for go in ("go", "also"):
+        b.input(go, [], BOOL)
+    b.node("Relu", ["x"], "h")
+    b.node("If", ["go"], "p", name=first, **branches(2.0, TensorProto.DOUBLE, "Neg"))
+    b.node("If", ["also"], "q", name=second, **branches(1e6, F32, "Softplus"))
+    b.node("Sigmoid", ["h"], outer)
+    b.node("Sum", ["p", "q", outer], "y")
+    b.output("y", [2, 4])
+    made = [{"x": random(2, 4, seed=n), "go": np.array(n != 2), "also": np.array(n != 0)} for n in range(3)]
+    body = f"{first or 'p'}/then_branch#2/"
+    return Case(b.model(), made, fp32=(body + "up", body + "down"), overflowing=(body + "large",))
+
+
 def if_passes_through() -> Case:
     """Branches whose outputs are a tensor from outside and a constant, with no node at all in one of them."""
     yes, no = Builder(), Builder()

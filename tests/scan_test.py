@@ -6,6 +6,7 @@ HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 from __future__ import annotations
 
 import pathlib
+import re
 import subprocess
 import sys
 import tempfile
@@ -324,6 +325,22 @@ class GeneratedModelTest(ScanTest):
         model, samples = unnamed_ifs()
         found = self.ranges(self.save(model), "--no-graph-optimizations", "--data", self.save_samples(samples))
         self.assert_same(found, {**observed(model, samples), **observed_in_bodies(model, samples)})
+
+    def test_bodies_whose_paths_are_equal(self) -> None:
+        """The reference runs the same model with other names. ONNX Runtime takes no two nodes of one name."""
+        for first, second, path in (("", "p", "p"), ("If_1", "If_1", "If_1")):
+            case = generated_models.twin_ifs(first, second, f"{path}/then_branch/large")
+            samples = self.save_samples(case.samples, path)
+            found = self.ranges(self.save(case.model), "--no-graph-optimizations", "--data", samples)
+            model = generated_models.twin_ifs("one", "two", "main").model
+            expected = {**observed(model, case.samples), **observed_in_bodies(model, case.samples), **constants_of(model)}
+            names = {"one/then_branch/large": f"{path}/then_branch/large#2", "main": f"{path}/then_branch/large"}
+            for name in expected:
+                one = re.sub("^one/", f"{path}/", name)
+                names.setdefault(name, re.sub("^two/(.*)_branch/", rf"{path}/\1_branch#2/", one))
+            self.assert_same(found, {names[name]: stats for name, stats in expected.items()})
+            types = [found[f"{path}/then_branch{body}/other"]["dtype"] for body in ("", "#2")]
+            self.assertEqual(types, ["float64", "float32"])
 
     def test_large_weights_inside_bodies(self) -> None:
         model, samples = body_weights()

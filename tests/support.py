@@ -265,11 +265,11 @@ def _expose(graph: GraphProto, path: str) -> dict[str, str]:
                 outer = f"shown/{tensor}"
                 shown[tensor] = outer
                 node.output.append(outer)
-                shape = _static_shape(attribute.g, local)
+                shape, kind = _static_shape(attribute.g, local), _element_type(attribute.g, local)
                 for body in bodies:
                     own = body is attribute
-                    _give_out(body.g, local if own else None, f"{outer}/given by {body.name}", shape)
-                graph.value_info.append(helper.make_tensor_value_info(outer, TensorProto.FLOAT, shape))
+                    _give_out(body.g, local if own else None, f"{outer}/given by {body.name}", shape, kind)
+                graph.value_info.append(helper.make_tensor_value_info(outer, kind, shape))
     return shown
 
 
@@ -299,10 +299,15 @@ def _static_shape(graph: GraphProto, name: str) -> list[int]:
     return [0]
 
 
-def _give_out(graph: GraphProto, name: str | None, output: str, shape: list[int]) -> None:
+def _element_type(graph: GraphProto, name: str) -> int:
+    types = {value.name: value.type.tensor_type.elem_type for value in [*graph.input, *graph.value_info, *graph.output]}
+    return types[name]
+
+
+def _give_out(graph: GraphProto, name: str | None, output: str, shape: list[int], kind: int) -> None:
     if name is None:
-        filler = numpy_helper.from_array(np.full(shape, FILLER, dtype=np.float32))
+        filler = numpy_helper.from_array(np.full(shape, FILLER, dtype=FLOAT_TYPES[kind]))
         graph.node.append(helper.make_node("Constant", [], [output], value=filler))
     else:
         graph.node.append(helper.make_node("Identity", [name], [output]))
-    graph.output.append(helper.make_tensor_value_info(output, TensorProto.FLOAT, None))
+    graph.output.append(helper.make_tensor_value_info(output, kind, None))

@@ -61,12 +61,18 @@ struct RangeTable {
   mutable std::unordered_map<std::string, size_t> by_name_;
 };
 
+/// The value of one output in one sample.
+struct OutputValue {
+  bool sequence = false;
+  std::vector<Array> tensors;  ///< The sequence's, or one.
+};
+
 /// Outputs of the original model per sample, kept while they fit: a check right after a scan needn't run it
 /// again.
 struct KeptOutputs {
   uint64_t budget = uint64_t{64} << 20;  ///< Bytes. Past it everything is dropped, and memory stays bounded.
   uint64_t bytes = 0;
-  std::vector<std::vector<NamedArray>> samples;  ///< In the order of the samples.
+  std::vector<std::vector<OutputValue>> samples;  ///< In the order of the samples; each in the model's order.
   bool complete = false;
 };
 

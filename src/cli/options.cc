@@ -32,10 +32,14 @@ void AddResult(CLI::App* app, CommonOptions* options) {
   app->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
 }
 
+void AddCustomOps(CLI::App* app, CommonOptions* options) {
+  app->add_option("--custom-ops", options->custom_ops, "A library of custom operators for ONNX Runtime");
+}
+
 void AddRuntime(CLI::App* app, CommonOptions* options) {
   app->add_option("--threads", options->threads, "Threads to run with (default: one per core)")
       ->check(CLI::Range(0, 4096));
-  app->add_option("--custom-ops", options->custom_ops, "A library of custom operators for ONNX Runtime");
+  AddCustomOps(app, options);
 }
 
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {

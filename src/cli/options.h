@@ -13,7 +13,8 @@ namespace halfsafe {
 void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required);
-void AddResult(CLI::App* app, CommonOptions* options);   ///< --json, --quiet
+void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
+void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);

@@ -139,6 +139,7 @@ Command SetUpPlan(CLI::App* app) {
                   "names: print the overflowing tensors, one a line, and nothing else")
       ->check(CLI::IsMember({"names"}));
   AddPlanOptions(app, &command->common, &command->options);
+  AddCustomOps(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };
@@ -150,8 +151,7 @@ Command SetUpApply(CLI::App* app) {
   app->add_option("--plan", command->plan_path, "The plan")->required();
   AddOutput(app, &command->common, "The fixed model", true);
   AddResult(app, &command->common);
-  app->add_option("--custom-ops", command->common.custom_ops,
-                  "A library of custom operators for ONNX Runtime");
+  AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };
 }
 

@@ -66,8 +66,7 @@ Command SetUpMark(CLI::App* app) {
   AddModel(app, &command->common);
   AddOutput(app, &command->common, "The model with more outputs", true);
   app->add_option("--tensors", command->pattern, "Only tensors whose name matches this regular expression");
-  app->add_option("--custom-ops", command->common.custom_ops,
-                  "A library of custom operators for ONNX Runtime");
+  AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };
 }
 
@@ -76,8 +75,7 @@ Command SetUpInspect(CLI::App* app) {
   AddModel(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
-  app->add_option("--custom-ops", command->common.custom_ops,
-                  "A library of custom operators for ONNX Runtime");
+  AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };
 }
 

@@ -12,13 +12,13 @@ namespace halfsafe {
 namespace {
 
 /// Bodies inside bodies: far past any real model, far from exhausting the stack.
-constexpr size_t kDeepest = 64;
+constexpr int kDeepest = 64;
 
 }  // namespace
 
 GraphIndex::GraphIndex(const Model& model) : model_(model) {
-  std::vector<Scope> scopes;
-  AddGraph(model.proto().graph(), "", -1, &scopes);
+  AddGraph(model.proto().graph(), "", -1);
+  NameTensors();
   NameNodes();
   // Shape inference needs the values of small tensors (shapes, axes) but none of the weights.
   onnx::ModelProto light = WithoutLargeTensors(model.proto(), 4096);
@@ -29,82 +29,81 @@ GraphIndex::GraphIndex(const Model& model) : model_(model) {
   } catch (const std::exception&) {
     // What inference could not prove stays unknown here; the runtime is asked for what matters.
   }
-  ReadTypes(light);
+  ReadTypes(&light);
   for (const auto& [name, dtype] : model.known_types()) {
-    if (const int id = FindTensor(name); id >= 0) tensors_[static_cast<size_t>(id)].dtype = dtype;
+    if (const int id = FindTensor(0, name); id >= 0) tensors_[static_cast<size_t>(id)].dtype = dtype;
   }
 }
 
-int GraphIndex::AddTensor(const std::string& local, int graph, TensorKind kind, std::vector<Scope>* scopes) {
+int GraphIndex::AddTensor(const std::string& local, int graph, TensorKind kind) {
   TensorInfo tensor;
   tensor.local = local;
-  tensor.name = graphs_[static_cast<size_t>(graph)].scope + local;
   tensor.graph = graph;
   tensor.kind = kind;
   const int id = static_cast<int>(tensors_.size());
-  if (!scopes->back().emplace(local, id).second) {
-    throw BadInput(fmt::format("{}: tensor {} is written twice", model_.path().string(), tensor.name));
-  }
-  // Two bodies of unnamed nodes may share a path; their later tensors get a number behind the name.
-  for (int copy = 2; !tensor_by_name_.emplace(tensor.name, id).second; ++copy) {
-    tensor.name = fmt::format("{}{}#{}", graphs_[static_cast<size_t>(graph)].scope, local, copy);
+  GraphInfo& owner = graphs_[static_cast<size_t>(graph)];
+  if (!owner.tensors.emplace(local, id).second) {
+    throw BadInput(
+        fmt::format("{}: tensor {}{} is written twice", model_.path().string(), owner.scope, local));
   }
   tensors_.push_back(std::move(tensor));
   return id;
 }
 
-int GraphIndex::Resolve(const std::string& local, const std::vector<Scope>& scopes) const {
-  for (auto scope = scopes.rbegin(); scope != scopes.rend(); ++scope) {
-    if (const auto found = scope->find(local); found != scope->end()) return found->second;
+int GraphIndex::Resolve(const std::string& local, int graph) const {
+  for (; graph >= 0; graph = graphs_[static_cast<size_t>(graph)].parent_graph) {
+    if (const int found = FindTensor(graph, local); found >= 0) return found;
   }
   return -1;
 }
 
-int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph,
-                         std::vector<Scope>* scopes) {
-  if (scopes->size() >= kDeepest) {
+int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph) {
+  int depth = 0;
+  for (int outer = parent_graph; outer >= 0; outer = graphs_[static_cast<size_t>(outer)].parent_graph)
+    ++depth;
+  if (depth >= kDeepest) {
     throw BadInput(fmt::format("{}: bodies are nested more than {} deep", model_.path().string(), kDeepest));
   }
   const int id = static_cast<int>(graphs_.size());
-  graphs_.push_back({&graph, path, -1, parent_graph, {}, {}});
-  scopes->emplace_back();
+  std::string scope = path.empty() ? "" : path + "/";
+  // Nodes may share a name, and nodes without one may share that of their first output.
+  for (int copy = 2; !scopes_.insert(scope).second; ++copy) scope = fmt::format("{}#{}/", path, copy);
+  graphs_.push_back({&graph, scope, -1, parent_graph, {}, {}, {}});
   for (const auto& initializer : graph.initializer()) {
-    const int tensor = AddTensor(initializer.name(), id, TensorKind::kConstant, scopes);
+    const int tensor = AddTensor(initializer.name(), id, TensorKind::kConstant);
     tensors_[static_cast<size_t>(tensor)].data = &initializer;
     tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.data_type());
   }
   for (const auto& initializer : graph.sparse_initializer()) {
-    const int tensor = AddTensor(initializer.values().name(), id, TensorKind::kConstant, scopes);
+    const int tensor = AddTensor(initializer.values().name(), id, TensorKind::kConstant);
     tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.values().data_type());
   }
   for (const auto& input : graph.input()) {
     // Before IR version 4 every initializer is listed among the inputs too.
-    if (scopes->back().contains(input.name())) continue;
-    const int tensor =
-        AddTensor(input.name(), id, path.empty() ? TensorKind::kInput : TensorKind::kBodyInput, scopes);
+    if (FindTensor(id, input.name()) >= 0) continue;
+    const int tensor = AddTensor(input.name(), id, id == 0 ? TensorKind::kInput : TensorKind::kBodyInput);
     graphs_[static_cast<size_t>(id)].inputs.push_back(tensor);
   }
-  for (const auto& node : graph.node()) AddNode(node, id, scopes);
+  for (const auto& node : graph.node()) AddNode(node, id);
   for (const auto& output : graph.output()) {
-    const int tensor = Resolve(output.name(), *scopes);
+    const int tensor = Resolve(output.name(), id);
     if (tensor < 0) {
       throw BadInput(
-          fmt::format("{}: output {}{} is never written", model_.path().string(), path, output.name()));
+          fmt::format("{}: output {}{} is never written", model_.path().string(), scope, output.name()));
     }
     tensors_[static_cast<size_t>(tensor)].graph_output = true;
     graphs_[static_cast<size_t>(id)].outputs.push_back(tensor);
   }
-  scopes->pop_back();
   return id;
 }
 
-void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Scope>* scopes) {
+void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
   NodeInfo node;
   node.proto = &proto;
   node.graph = graph;
   const std::string path = graphs_[static_cast<size_t>(graph)].scope + LocalNodeName(proto);
   for (const auto& input : proto.input()) {
-    const int tensor = input.empty() ? -1 : Resolve(input, *scopes);
+    const int tensor = input.empty() ? -1 : Resolve(input, graph);
     if (tensor < 0 && !input.empty()) {
       throw BadInput(fmt::format("{}: node {} ({}) reads {}, which nothing before it writes",
                                  model_.path().string(), path, proto.op_type(), input));
@@ -123,7 +122,7 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
   }
   for (const auto& attribute : proto.attribute()) {
     if (attribute.has_g()) {
-      node.bodies.push_back(AddGraph(attribute.g(), path + "/" + attribute.name() + "/", graph, scopes));
+      node.bodies.push_back(AddGraph(attribute.g(), path + "/" + attribute.name(), graph));
     }
   }
   const int id = static_cast<int>(nodes_.size());
@@ -134,8 +133,7 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
       node.outputs.push_back(-1);
       continue;
     }
-    const int tensor =
-        AddTensor(output, graph, constant ? TensorKind::kConstant : TensorKind::kActivation, scopes);
+    const int tensor = AddTensor(output, graph, constant ? TensorKind::kConstant : TensorKind::kActivation);
     TensorInfo& info = tensors_[static_cast<size_t>(tensor)];
     info.producer = id;
     info.producer_slot = static_cast<int>(node.outputs.size());
@@ -151,6 +149,21 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph, std::vector<Sc
     }
   }
   nodes_.push_back(std::move(node));
+}
+
+void GraphIndex::NameTensors() {
+  // The main graph's tensors keep their names whatever bodies hold, so they come first. A local name may look
+  // like a path; then the tensor in the body gets a number behind its own.
+  for (const bool main_graph : {true, false}) {
+    for (size_t id = 0; id < tensors_.size(); ++id) {
+      TensorInfo& tensor = tensors_[id];
+      if ((tensor.graph == 0) != main_graph) continue;
+      const std::string path = graphs_[static_cast<size_t>(tensor.graph)].scope + tensor.local;
+      tensor.name = path;
+      for (int copy = 2; !tensor_by_name_.emplace(tensor.name, static_cast<int>(id)).second; ++copy)
+        tensor.name = fmt::format("{}#{}", path, copy);
+    }
+  }
 }
 
 void GraphIndex::NameNodes() {
@@ -178,8 +191,14 @@ void GraphIndex::NameNodes() {
   }
 }
 
-void GraphIndex::ReadTypes(const onnx::ModelProto& inferred) {
-  ReadGraphTypes(inferred.graph(), "");
+void GraphIndex::ReadTypes(onnx::ModelProto* inferred) {
+  const std::vector<onnx::GraphProto*> graphs = AllGraphs(inferred->mutable_graph());
+  for (size_t id = 0; id < graphs.size(); ++id) {
+    const int graph = static_cast<int>(id);
+    for (const auto& value : graphs[id]->output()) ReadType(value, graph);
+    for (const auto& value : graphs[id]->value_info()) ReadType(value, graph);
+    for (const auto& value : graphs[id]->input()) ReadType(value, graph);
+  }
   for (TensorInfo& tensor : tensors_) {
     if (tensor.data == nullptr) continue;
     tensor.has_rank = true;
@@ -187,34 +206,28 @@ void GraphIndex::ReadTypes(const onnx::ModelProto& inferred) {
   }
 }
 
-void GraphIndex::ReadGraphTypes(const onnx::GraphProto& graph, const std::string& scope) {
-  const auto read = [&](const onnx::ValueInfoProto& value) {
-    const auto found = tensor_by_name_.find(scope + value.name());
-    if (found == tensor_by_name_.end() || !value.has_type()) return;
-    TensorInfo& tensor = tensors_[static_cast<size_t>(found->second)];
-    if (!value.type().has_tensor_type()) {
-      tensor.is_tensor = value.type().value_case() == onnx::TypeProto::VALUE_NOT_SET;
-      return;
-    }
-    const auto& type = value.type().tensor_type();
-    if (type.elem_type() != 0) tensor.dtype = static_cast<DType>(type.elem_type());
-    if (!type.has_shape()) return;
-    tensor.has_rank = true;
-    tensor.shape.clear();
-    for (const auto& dim : type.shape().dim()) {
-      tensor.shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
-    }
-  };
-  for (const auto& value : graph.output()) read(value);
-  for (const auto& value : graph.value_info()) read(value);
-  for (const auto& value : graph.input()) read(value);
-  for (const auto& node : graph.node()) {
-    for (const auto& attribute : node.attribute()) {
-      if (attribute.has_g()) {
-        ReadGraphTypes(attribute.g(), scope + LocalNodeName(node) + "/" + attribute.name() + "/");
-      }
-    }
+void GraphIndex::ReadType(const onnx::ValueInfoProto& value, int graph) {
+  const int id = FindTensor(graph, value.name());
+  if (id < 0 || !value.has_type()) return;
+  TensorInfo& tensor = tensors_[static_cast<size_t>(id)];
+  if (!value.type().has_tensor_type()) {
+    tensor.is_tensor = value.type().value_case() == onnx::TypeProto::VALUE_NOT_SET;
+    return;
   }
+  const auto& type = value.type().tensor_type();
+  if (type.elem_type() != 0) tensor.dtype = static_cast<DType>(type.elem_type());
+  if (!type.has_shape()) return;
+  tensor.has_rank = true;
+  tensor.shape.clear();
+  for (const auto& dim : type.shape().dim()) {
+    tensor.shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
+  }
+}
+
+int GraphIndex::FindTensor(int graph, const std::string& local) const {
+  const auto& tensors = graphs_[static_cast<size_t>(graph)].tensors;
+  const auto found = tensors.find(local);
+  return found == tensors.end() ? -1 : found->second;
 }
 
 int GraphIndex::FindTensor(const std::string& name) const {

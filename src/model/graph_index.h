@@ -5,6 +5,7 @@
 
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "halfsafe/model.h"
@@ -53,16 +54,17 @@ struct NodeInfo {
 
 struct GraphInfo {
   const onnx::GraphProto* proto = nullptr;
-  std::string scope;     ///< "" for the main graph, else the path that prefixes its names.
+  std::string scope;     ///< "" for the main graph, else the path that prefixes its names; no two are equal.
   int parent_node = -1;  ///< The If, Loop or Scan whose body this is.
   int parent_graph = -1;
   std::vector<int> inputs;   ///< Tensors of the graph's inputs.
   std::vector<int> outputs;  ///< Tensors that its outputs name, which may belong to an outer graph.
+  std::unordered_map<std::string, int> tensors;  ///< Those that it defines, by local name.
 };
 
 /// Every tensor, node and graph of a model by number, with names resolved across bodies: who writes a tensor,
-/// who reads it, what type it has. Nodes are in graph order, a body's before the node that holds it. Refers
-/// into the model, which must outlive it and stay unchanged.
+/// who reads it, what type it has. Nodes are in graph order, a body's before the node that holds it; graphs
+/// are in the order of AllGraphs. Refers into the model, which must outlive it and stay unchanged.
 class GraphIndex {
  public:
   /// Throws Error(kBadInput) when the graph is broken: a name read before it is written, or written twice, a
@@ -75,26 +77,27 @@ class GraphIndex {
   const TensorInfo& tensor(int id) const { return tensors_[static_cast<size_t>(id)]; }
   const NodeInfo& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
 
+  /// Number of the tensor that this graph defines under this local name; -1 when there is none.
+  int FindTensor(int graph, const std::string& local) const;
   /// Number of the tensor or node with this full name; -1 when there is none.
   int FindTensor(const std::string& name) const;
   int FindNode(const std::string& name) const;
 
  private:
-  using Scope = std::unordered_map<std::string, int>;
-
-  int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph,
-               std::vector<Scope>* scopes);
-  int AddTensor(const std::string& local, int graph, TensorKind kind, std::vector<Scope>* scopes);
-  void AddNode(const onnx::NodeProto& node, int graph, std::vector<Scope>* scopes);
-  int Resolve(const std::string& local, const std::vector<Scope>& scopes) const;
-  void ReadTypes(const onnx::ModelProto& inferred);
-  void ReadGraphTypes(const onnx::GraphProto& graph, const std::string& scope);
+  int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph);
+  int AddTensor(const std::string& local, int graph, TensorKind kind);
+  void AddNode(const onnx::NodeProto& node, int graph);
+  int Resolve(const std::string& local, int graph) const;
+  void ReadTypes(onnx::ModelProto* inferred);
+  void ReadType(const onnx::ValueInfoProto& value, int graph);
+  void NameTensors();
   void NameNodes();
 
   const Model& model_;
   std::vector<TensorInfo> tensors_;
   std::vector<NodeInfo> nodes_;
   std::vector<GraphInfo> graphs_;
+  std::unordered_set<std::string> scopes_;
   std::unordered_map<std::string, int> tensor_by_name_;
   std::unordered_map<std::string, int> node_by_name_;
 };

@@ -93,7 +93,7 @@ std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
     identity->add_output(name);
     onnx::ValueInfoProto* output = graph->add_output();
     output->set_name(name);
-    const TensorInfo& info = index.tensor(index.FindTensor(tensor));
+    const TensorInfo& info = index.tensor(index.FindTensor(0, tensor));
     if (info.dtype != DType::kUndefined)
       output->mutable_type()->mutable_tensor_type()->set_elem_type(static_cast<int>(info.dtype));
   }

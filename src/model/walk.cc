@@ -1,6 +1,10 @@
 #include "model/walk.h"
 
 #include <fmt/format.h>
+#include <google/protobuf/util/field_mask_util.h>
+
+#include <algorithm>
+#include <initializer_list>
 
 #include "halfsafe/error.h"
 #include "halfsafe/sample.h"
@@ -30,52 +34,59 @@ uint64_t ElementBits(int type) {
   }
 }
 
-/// Copies all fields of a graph except large raw data. `Visit` order equals ForEachTensorConstant's.
-void CopyGraph(const onnx::GraphProto& from, size_t largest, onnx::GraphProto* to);
+bool HoldsLarge(const onnx::GraphProto& graph, size_t largest);
+
+bool HoldsLarge(const onnx::NodeProto& node, size_t largest) {
+  return std::any_of(node.attribute().begin(), node.attribute().end(), [&](const auto& attribute) {
+    return attribute.t().raw_data().size() > largest || HoldsLarge(attribute.g(), largest);
+  });
+}
+
+bool HoldsLarge(const onnx::GraphProto& graph, size_t largest) {
+  const auto large = [&](const onnx::TensorProto& tensor) { return tensor.raw_data().size() > largest; };
+  return std::any_of(graph.initializer().begin(), graph.initializer().end(), large) ||
+         std::any_of(graph.node().begin(), graph.node().end(),
+                     [&](const onnx::NodeProto& node) { return HoldsLarge(node, largest); });
+}
+
+/// Copies every field of a message but those named, whatever fields ONNX adds.
+template <typename Message>
+void CopyBut(std::initializer_list<std::string_view> names, const Message& from, Message* to) {
+  using google::protobuf::util::FieldMaskUtil;
+  const auto all = FieldMaskUtil::GetFieldMaskForAllFields<Message>();
+  google::protobuf::FieldMask kept;
+  for (const auto& path : all.paths()) {
+    if (std::find(names.begin(), names.end(), path) == names.end()) kept.add_paths(path);
+  }
+  FieldMaskUtil::MergeMessageTo(from, kept, FieldMaskUtil::MergeOptions(), to);
+}
 
 void CopyTensor(const onnx::TensorProto& from, size_t largest, onnx::TensorProto* to) {
   if (from.raw_data().size() <= largest) {
     *to = from;
-    return;
+  } else {
+    CopyBut({"raw_data"}, from, to);
   }
-  *to->mutable_dims() = from.dims();
-  to->set_data_type(from.data_type());
-  to->set_name(from.name());
-  to->set_doc_string(from.doc_string());
 }
 
+void CopyGraph(const onnx::GraphProto& from, size_t largest, onnx::GraphProto* to);
+
 void CopyNode(const onnx::NodeProto& from, size_t largest, onnx::NodeProto* to) {
-  *to->mutable_input() = from.input();
-  *to->mutable_output() = from.output();
-  to->set_name(from.name());
-  to->set_op_type(from.op_type());
-  if (from.has_domain()) to->set_domain(from.domain());
-  if (from.has_overload()) to->set_overload(from.overload());
-  if (from.has_doc_string()) to->set_doc_string(from.doc_string());
-  *to->mutable_metadata_props() = from.metadata_props();
-  *to->mutable_device_configurations() = from.device_configurations();
+  if (!HoldsLarge(from, largest)) {
+    *to = from;
+    return;
+  }
+  CopyBut({"attribute"}, from, to);
   for (const auto& attribute : from.attribute()) {
     onnx::AttributeProto* copy = to->add_attribute();
-    if (attribute.has_t() || attribute.has_g()) {
-      copy->set_name(attribute.name());
-      copy->set_type(attribute.type());
-      if (attribute.has_t()) CopyTensor(attribute.t(), largest, copy->mutable_t());
-      if (attribute.has_g()) CopyGraph(attribute.g(), largest, copy->mutable_g());
-    } else {
-      *copy = attribute;
-    }
+    CopyBut({"t", "g"}, attribute, copy);
+    if (attribute.has_t()) CopyTensor(attribute.t(), largest, copy->mutable_t());
+    if (attribute.has_g()) CopyGraph(attribute.g(), largest, copy->mutable_g());
   }
 }
 
 void CopyGraph(const onnx::GraphProto& from, size_t largest, onnx::GraphProto* to) {
-  to->set_name(from.name());
-  if (from.has_doc_string()) to->set_doc_string(from.doc_string());
-  *to->mutable_input() = from.input();
-  *to->mutable_output() = from.output();
-  *to->mutable_value_info() = from.value_info();
-  *to->mutable_quantization_annotation() = from.quantization_annotation();
-  *to->mutable_sparse_initializer() = from.sparse_initializer();
-  *to->mutable_metadata_props() = from.metadata_props();
+  CopyBut({"initializer", "node"}, from, to);
   for (const auto& tensor : from.initializer()) CopyTensor(tensor, largest, to->add_initializer());
   for (const auto& node : from.node()) CopyNode(node, largest, to->add_node());
 }
@@ -125,15 +136,16 @@ void ForEachMutableTensorConstant(onnx::GraphProto* graph,
       *graph, [&](const onnx::TensorProto& tensor) { visit(const_cast<onnx::TensorProto*>(&tensor)); });
 }
 
-void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
-                  const std::function<void(onnx::GraphProto*, const std::string&)>& visit) {
-  visit(graph, scope);
+std::vector<onnx::GraphProto*> AllGraphs(onnx::GraphProto* graph) {
+  std::vector<onnx::GraphProto*> graphs = {graph};
   for (auto& node : *graph->mutable_node()) {
     for (auto& attribute : *node.mutable_attribute()) {
       if (!attribute.has_g()) continue;
-      ForEachGraph(attribute.mutable_g(), scope + LocalNodeName(node) + "/" + attribute.name() + "/", visit);
+      const auto inside = AllGraphs(attribute.mutable_g());
+      graphs.insert(graphs.end(), inside.begin(), inside.end());
     }
   }
+  return graphs;
 }
 
 const std::string& LocalNodeName(const onnx::NodeProto& node) {
@@ -147,17 +159,7 @@ const std::string& LocalNodeName(const onnx::NodeProto& node) {
 
 onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t largest) {
   onnx::ModelProto copy;
-  copy.set_ir_version(model.ir_version());
-  *copy.mutable_opset_import() = model.opset_import();
-  copy.set_producer_name(model.producer_name());
-  copy.set_producer_version(model.producer_version());
-  copy.set_domain(model.domain());
-  copy.set_model_version(model.model_version());
-  copy.set_doc_string(model.doc_string());
-  *copy.mutable_metadata_props() = model.metadata_props();
-  *copy.mutable_training_info() = model.training_info();
-  *copy.mutable_functions() = model.functions();
-  *copy.mutable_configuration() = model.configuration();
+  CopyBut({"graph"}, model, &copy);
   CopyGraph(model.graph(), largest, copy.mutable_graph());
   return copy;
 }

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 namespace halfsafe {
 
@@ -23,11 +24,10 @@ void ForEachTensorConstant(const onnx::GraphProto& graph,
 void ForEachMutableTensorConstant(onnx::GraphProto* graph,
                                   const std::function<void(onnx::TensorProto*)>& visit);
 
-/// Calls `visit` for `graph` and every graph inside it, outermost first, with the scope that names its
-/// tensors:
-/// "" for the main graph, "If_3/then_branch/" for a body.
-void ForEachGraph(onnx::GraphProto* graph, const std::string& scope,
-                  const std::function<void(onnx::GraphProto*, const std::string&)>& visit);
+/// `graph` and every graph inside it, each before those inside it, in the order of the nodes. The position in
+/// this list is the number that GraphIndex gives a graph, and what tells bodies apart in copies of a model:
+/// their paths may be equal.
+std::vector<onnx::GraphProto*> AllGraphs(onnx::GraphProto* graph);
 
 /// The name that a node goes by inside its graph: its own, or its first output's where it has none.
 const std::string& LocalNodeName(const onnx::NodeProto& node);

@@ -84,18 +84,13 @@ SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Sl
     };
     in_chain = InsertChains(model, index, needs, &session);
   }
-  const auto find = [&](const std::string& name) {
-    const int id = index.FindTensor(name);
-    const bool tapped = id >= 0 && index.tensor(id).kind != TensorKind::kInput;
-    return tapped && !in_chain[static_cast<size_t>(id)] ? id : -1;
-  };
   InsertTaps(
-      &session,
-      [&](const std::string& name) {
-        const int id = find(name);
-        return id < 0 ? -1 : slots.slot[static_cast<size_t>(id)];
+      index, &session,
+      [&](int tensor) {
+        const size_t number = static_cast<size_t>(tensor);
+        return in_chain[number] ? -1 : slots.slot[number];
       },
-      [&](const std::string& name) { return index.tensor(find(name)).dtype; });
+      [&](int tensor) { return index.tensor(tensor).dtype; });
   return session;
 }
 
@@ -175,7 +170,7 @@ class OutputRecorder {
     for (size_t i = 0; i < values.size(); ++i) {
       const std::string& name = session.output_names()[i];
       if (!chosen_.contains(name)) continue;
-      outputs.push_back(CopyOutput(name, View(values[i], name)));
+      for (NamedArray& array : CopyArrays(name, View(values[i], name))) outputs.push_back(std::move(array));
     }
     writer_->Add(outputs);
   }
@@ -197,13 +192,13 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
   for (int i = 0; i < model.proto().graph().output_size(); ++i) {
     const std::string& name = session.output_names()[static_cast<size_t>(i)];
     const OutputView view = View(values[static_cast<size_t>(i)], name);
-    kept->bytes += view.count * DTypeSize(view.dtype);
+    for (const TensorView& tensor : view.tensors) kept->bytes += tensor.count * DTypeSize(tensor.dtype);
     if (kept->bytes > kept->budget) {
       kept->samples.clear();
       kept->complete = false;
       return;
     }
-    outputs.push_back(CopyOutput(name, view));
+    outputs.push_back(CopyOutput(view));
   }
 }
 
@@ -229,7 +224,10 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
   SessionCache sessions(session_model, session_options, SameShapes(samples));
 
   const std::vector<InputSpec> inputs = model.Inputs();
-  if (options.keep_outputs != nullptr) options.keep_outputs->complete = true;
+  if (options.keep_outputs != nullptr) {
+    RequireComparableOutputs(model);
+    options.keep_outputs->complete = true;
+  }
   progress->Begin("scan", samples.size());
   for (uint64_t i = 0; i < samples.size(); ++i) {
     ThrowIfInterrupted();

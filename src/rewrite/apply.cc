@@ -24,15 +24,14 @@ constexpr Pass kPasses[] = {
     {"place-nodes", &PlaceNodes},
 };
 
-/// Numbers the copy's graphs and nodes as GraphIndex numbers the original's: a graph when it is met, a node
-/// after the bodies that it holds.
-void Number(onnx::GraphProto* graph, Rewriter* rewriter) {
-  rewriter->graphs.push_back(graph);
+/// Numbers the copy's nodes as GraphIndex numbers the original's: a node after those of the bodies that it
+/// holds.
+void NumberNodes(onnx::GraphProto* graph, std::vector<onnx::NodeProto*>* nodes) {
   for (auto& node : *graph->mutable_node()) {
     for (auto& attribute : *node.mutable_attribute()) {
-      if (attribute.has_g()) Number(attribute.mutable_g(), rewriter);
+      if (attribute.has_g()) NumberNodes(attribute.mutable_g(), nodes);
     }
-    rewriter->nodes.push_back(&node);
+    nodes->push_back(&node);
   }
 }
 
@@ -66,7 +65,8 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
       scales(original, index),
       proto(WithoutLargeTensors(original.proto(), kSmall)) {
   PairTensors(this);
-  Number(proto.mutable_graph(), this);
+  graphs = AllGraphs(proto.mutable_graph());
+  NumberNodes(proto.mutable_graph(), &nodes);
   precision.assign(index.nodes().size(), DType::kFloat);
   exponents.assign(index.tensors().size(), 0);
   read_exponent.resize(index.nodes().size());
@@ -148,7 +148,7 @@ Model Apply(const Model& model, const Plan& plan) {
   // Types that only the runtime knows, under the names and in the types that they have now.
   std::map<std::string, DType> known;
   for (const auto& [name, dtype] : model.known_types()) {
-    const int tensor = rewriter.index.FindTensor(name);
+    const int tensor = rewriter.index.FindTensor(0, name);
     if (tensor < 0) continue;
     for (const auto& [form, local] : rewriter.names[static_cast<size_t>(tensor)]) known[local] = form.dtype;
   }

@@ -20,12 +20,16 @@ void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& mode
     attribute->set_type(onnx::AttributeProto::TENSOR);
   }
   if (std::isfinite(value) && dtype == DType::kFloat16) value = std::clamp(value, -kHalfMax, kHalfMax);
-  onnx::TensorProto tensor;
-  tensor.add_dims(1);
-  tensor.set_data_type(static_cast<int>(dtype));
+  onnx::TensorProto* tensor = attribute->mutable_t();
+  tensor->clear_raw_data();
+  tensor->clear_float_data();
+  tensor->clear_external_data();
+  tensor->clear_data_location();
+  tensor->clear_dims();
+  tensor->add_dims(1);
+  tensor->set_data_type(static_cast<int>(dtype));
   // Both 16-bit types keep their bits in the int32 field.
-  tensor.add_int32_data(dtype == DType::kFloat16 ? HalfBits(value) : Bfloat16Bits(RoundToBfloat16(value)));
-  attribute->mutable_t()->Swap(&tensor);
+  tensor->add_int32_data(dtype == DType::kFloat16 ? HalfBits(value) : Bfloat16Bits(RoundToBfloat16(value)));
 }
 
 }  // namespace

@@ -18,7 +18,7 @@ void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custo
   const GraphIndex runnable(part ? *part : *model);
   SessionModel marked = MakeSessionModel(part ? *part : *model);
   for (const TensorInfo& tensor : index.tensors()) {
-    if (open(tensor) && !tensor.graph_output && runnable.FindTensor(tensor.name) >= 0)
+    if (open(tensor) && !tensor.graph_output && runnable.FindTensor(0, tensor.local) >= 0)
       marked.proto.mutable_graph()->add_output()->set_name(tensor.local);
   }
   SessionOptions options;

@@ -78,6 +78,16 @@ void RestoreOtherTensors(const Model& model,
   restore(model.proto().graph(), proto->mutable_graph());
 }
 
+/// ONNX Runtime refuses two nodes of one name. Other runtimes don't, and no name is needed here.
+void ClearSharedNames(onnx::ModelProto* proto) {
+  for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
+    std::unordered_set<std::string> taken;
+    for (auto& node : *graph->mutable_node()) {
+      if (!taken.insert(node.name()).second) node.clear_name();
+    }
+  }
+}
+
 }  // namespace
 
 SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_bit) {
@@ -130,6 +140,7 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
     entry->set_key("location");
     entry->set_value("in-memory");
   }
+  ClearSharedNames(&result.proto);
   return result;
 }
 
@@ -215,11 +226,11 @@ std::vector<Ort::Value> Session::Run(const Sample& sample) {
   }
 }
 
-OutputView View(const Ort::Value& value, const std::string& name) {
-  if (!value.IsTensor())
-    throw BadInput(fmt::format("output {} is not a tensor; only tensor outputs can be compared", name));
+namespace {
+
+TensorView ViewTensor(const Ort::Value& value, const std::string& name) {
   const auto info = value.GetTensorTypeAndShapeInfo();
-  OutputView view;
+  TensorView view;
   view.dtype = static_cast<DType>(info.GetElementType());
   if (DTypeSize(view.dtype) == 0) {
     throw BadInput(
@@ -231,9 +242,67 @@ OutputView View(const Ort::Value& value, const std::string& name) {
   return view;
 }
 
-NamedArray CopyOutput(const std::string& name, const OutputView& view) {
+Array CopyTensor(const TensorView& view) {
   const auto* bytes = static_cast<const std::byte*>(view.data);
-  return {name, {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}}};
+  return {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}};
+}
+
+Error NotComparable(const std::string& name) {
+  return BadInput(fmt::format(
+      "output {} is neither a tensor nor a sequence of tensors: optionals and maps can't be compared", name));
+}
+
+}  // namespace
+
+void RequireComparableOutputs(const Model& model) {
+  for (const auto& output : model.proto().graph().output()) {
+    const auto& type = output.type();
+    const bool known = type.value_case() != onnx::TypeProto::VALUE_NOT_SET;
+    const bool sequence = type.has_sequence_type() && type.sequence_type().elem_type().has_tensor_type();
+    if (known && !type.has_tensor_type() && !sequence)
+      throw NotComparable(fmt::format("{} of {}", output.name(), model.path().string()));
+  }
+}
+
+OutputView View(const Ort::Value& value, const std::string& name) {
+  OutputView view;
+  if (value.IsTensor()) {
+    view.tensors.push_back(ViewTensor(value, name));
+    return view;
+  }
+  if (value.GetTypeInfo().GetONNXType() != ONNX_TYPE_SEQUENCE) throw NotComparable(name);
+  view.sequence = true;
+  const Ort::AllocatorWithDefaultOptions allocator;
+  for (size_t i = 0; i < value.GetCount(); ++i) {
+    view.elements.push_back(value.GetValue(static_cast<int>(i), allocator));
+    if (!view.elements.back().IsTensor()) throw NotComparable(name);
+    view.tensors.push_back(ViewTensor(view.elements.back(), name));
+  }
+  return view;
+}
+
+OutputView View(const OutputValue& value) {
+  OutputView view;
+  view.sequence = value.sequence;
+  for (const Array& array : value.tensors) {
+    view.tensors.push_back(
+        {array.dtype, array.shape, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype)});
+  }
+  return view;
+}
+
+OutputValue CopyOutput(const OutputView& view) {
+  OutputValue value;
+  value.sequence = view.sequence;
+  for (const TensorView& tensor : view.tensors) value.tensors.push_back(CopyTensor(tensor));
+  return value;
+}
+
+std::vector<NamedArray> CopyArrays(const std::string& name, const OutputView& view) {
+  std::vector<NamedArray> arrays;
+  for (size_t i = 0; i < view.tensors.size(); ++i)
+    arrays.push_back({view.sequence ? fmt::format("{}[{}]", name, i) : name, CopyTensor(view.tensors[i])});
+  return arrays;
 }
 
 }  // namespace halfsafe

@@ -52,7 +52,9 @@ Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
   // wrong.
   fixed.proto.mutable_graph()->clear_value_info();
   for (auto& output : *fixed.proto.mutable_graph()->mutable_output()) {
-    if (output.type().has_tensor_type()) output.mutable_type()->mutable_tensor_type()->clear_shape();
+    onnx::TypeProto* type = output.mutable_type();
+    if (type->has_sequence_type()) type = type->mutable_sequence_type()->mutable_elem_type();
+    if (type->has_tensor_type()) type->mutable_tensor_type()->clear_shape();
   }
   return *(fixed_[key] = std::make_unique<Session>(fixed, options_));
 }

@@ -114,27 +114,24 @@ std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype) {
   return std::make_shared<TapOp>(handler, dtype);
 }
 
-void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
-                const std::function<DType(const std::string&)>& dtype_of) {
+void InsertTaps(const GraphIndex& index, SessionModel* model, const std::function<int64_t(int)>& id_of,
+                const std::function<DType(int)>& dtype_of) {
   onnx::ModelProto* proto = &model->proto;
   std::unordered_map<std::string, onnx::TensorProto*> initializers;
   for (auto& initializer : *proto->mutable_graph()->mutable_initializer())
     initializers[initializer.name()] = &initializer;
-  // Names of unnamed nodes come from their outputs, which taps rename: all scopes are read before, inner
-  // graphs go first.
-  std::vector<std::pair<onnx::GraphProto*, std::string>> graphs;
-  ForEachGraph(proto->mutable_graph(), "",
-               [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
-  for (auto entry = graphs.rbegin(); entry != graphs.rend(); ++entry) {
-    onnx::GraphProto* const graph = entry->first;
-    const std::string& scope = entry->second;
+  // Moving a node moves its bodies along, so inner graphs go first.
+  const std::vector<onnx::GraphProto*> graphs = AllGraphs(proto->mutable_graph());
+  for (size_t number = graphs.size(); number-- > 0;) {
+    onnx::GraphProto* graph = graphs[number];
     google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
     nodes.Swap(graph->mutable_node());
     const auto tap = [&](std::string* definition) {
-      const int64_t id = definition->empty() ? -1 : id_of(scope + *definition);
-      if (id >= 0) AppendTap(definition, id, dtype_of(scope + *definition), graph->add_node());
+      const int tensor = definition->empty() ? -1 : index.FindTensor(static_cast<int>(number), *definition);
+      const int64_t id = tensor < 0 ? -1 : id_of(tensor);
+      if (id >= 0) AppendTap(definition, id, dtype_of(tensor), graph->add_node());
     };
-    if (!scope.empty()) {
+    if (number > 0) {
       for (auto& input : *graph->mutable_input()) tap(input.mutable_name());
     } else {
       for (SessionWeight& weight : model->weights) {
@@ -146,26 +143,17 @@ void InsertTaps(SessionModel* model, const std::function<int64_t(const std::stri
     for (auto& node : nodes) {
       onnx::NodeProto* kept = graph->add_node();
       kept->Swap(&node);
-      // A pointer into the repeated field would move with it, so the taps of a node are added after its names
-      // changed.
-      std::vector<onnx::NodeProto> taps;
-      for (auto& output : *kept->mutable_output()) {
-        const int64_t id = output.empty() ? -1 : id_of(scope + output);
-        if (id < 0) continue;
-        const DType dtype = dtype_of(scope + output);
-        AppendTap(&output, id, dtype, &taps.emplace_back());
-      }
-      for (auto& node_tap : taps) graph->add_node()->Swap(&node_tap);
+      for (auto& output : *kept->mutable_output()) tap(&output);
     }
   }
   ImportTapDomain(proto);
 }
 
 void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto) {
-  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) {
-    if (scope.empty()) return;
-    for (auto& output : *graph->mutable_output()) {
-      const int id = index.FindTensor(scope + output.name());
+  const std::vector<onnx::GraphProto*> graphs = AllGraphs(proto->mutable_graph());
+  for (size_t number = 1; number < graphs.size(); ++number) {
+    for (auto& output : *graphs[number]->mutable_output()) {
+      const int id = index.FindTensor(static_cast<int>(number), output.name());
       if (id < 0 || !index.tensor(id).has_rank || !index.tensor(id).is_tensor) continue;
       auto* type = output.mutable_type()->mutable_tensor_type();
       if (type->has_shape()) continue;
@@ -176,7 +164,7 @@ void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto) {
         if (dim >= 0) written->set_dim_value(dim);
       }
     }
-  });
+  }
 }
 
 }  // namespace halfsafe

@@ -65,11 +65,11 @@ class TapHandler {
   }
 };
 
-/// Puts a tap behind the definition of every tensor for which `id_of(full name)` is not negative and
+/// Puts a tap behind the definition of every tensor of `index` for which `id_of` is not negative and
 /// `dtype_of` names a float type: results, inputs of bodies, and weights that lie outside the graph. The
-/// tapped tensor keeps its name, its definition gets another.
-void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
-                const std::function<DType(const std::string&)>& dtype_of);
+/// tapped tensor keeps its name, its definition gets another. `model` must be made from the model of `index`.
+void InsertTaps(const GraphIndex& index, SessionModel* model, const std::function<int64_t(int tensor)>& id_of,
+                const std::function<DType(int tensor)>& dtype_of);
 
 /// Gives outputs of bodies that declare no shape the one that `index` knows: ONNX Runtime wants it declared
 /// or inferred, and does not infer through taps there.

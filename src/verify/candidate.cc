@@ -46,10 +46,7 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
     outputs.views = Views(outputs.values, names_);
     return outputs;
   }
-  for (const NamedArray& kept : kept_->samples[index]) {
-    const size_t count = kept.array.bytes.size() / DTypeSize(kept.array.dtype);
-    outputs.views.push_back({kept.array.dtype, kept.array.shape, kept.array.bytes.data(), count});
-  }
+  for (const OutputValue& kept : kept_->samples[index]) outputs.views.push_back(View(kept));
   return outputs;
 }
 

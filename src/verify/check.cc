@@ -29,7 +29,7 @@ class Recorder {
     if (!writer_) return;
     std::vector<NamedArray> outputs;
     for (size_t i = 0; i < names.size(); ++i) {
-      outputs.push_back(CopyOutput(names[i], run.views[i]));
+      for (NamedArray& array : CopyArrays(names[i], run.views[i])) outputs.push_back(std::move(array));
     }
     writer_->Add(outputs);
   }
@@ -47,12 +47,7 @@ void RequireSameInterface(const Model& original, const Model& fixed) {
     for (const auto& output : model.proto().graph().output()) names.push_back(output.name());
     return names;
   };
-  for (const auto& output : original.proto().graph().output()) {
-    const auto& type = output.type();
-    if (type.value_case() == onnx::TypeProto::VALUE_NOT_SET || type.has_tensor_type()) continue;
-    throw BadInput(fmt::format("output {} of {} is not a tensor; only tensors can be compared", output.name(),
-                               original.path().string()));
-  }
+  RequireComparableOutputs(original);
   const auto expected = outputs(original), found = outputs(fixed);
   if (expected != found) {
     throw BadInput(fmt::format("{} has outputs {}, {} has {}: they are not the same model",

@@ -12,7 +12,7 @@
 namespace halfsafe {
 namespace {
 
-double ValueAt(const OutputView& view, size_t i) {
+double ValueAt(const TensorView& view, size_t i) {
   switch (view.dtype) {
     case DType::kFloat:
       return static_cast<const float*>(view.data)[i];
@@ -25,15 +25,15 @@ double ValueAt(const OutputView& view, size_t i) {
   }
 }
 
-/// Sums over one sample's output.
+/// Sums over one sample's output, all tensors of a sequence together.
 struct Sums {
   double difference2 = 0.0, reference2 = 0.0, output2 = 0.0, dot = 0.0, difference = 0.0;
   double max_abs = 0.0, max_reference = 0.0, needed_atol = 0.0;
   uint64_t compared = 0, new_nonfinite = 0, changed_nonfinite = 0;
 };
 
-Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
-  Sums sums;
+void AddTensor(const TensorView& reference, const TensorView& output, double rtol, Sums* total) {
+  Sums& sums = *total;
   for (size_t i = 0; i < reference.count; ++i) {
     const double expected = ValueAt(reference, i);
     const double got = ValueAt(output, i);
@@ -57,12 +57,13 @@ Sums SumUp(const OutputView& reference, const OutputView& output, double rtol) {
     sums.max_reference = std::max(sums.max_reference, std::fabs(expected));
     sums.needed_atol = std::max(sums.needed_atol, difference - rtol * std::fabs(expected));
   }
-  return sums;
 }
 
 void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
                    const Tolerance& tolerance, OutputError* error) {
-  const Sums sums = SumUp(reference, output, tolerance.rtol.value_or(0.0));
+  Sums sums;
+  for (size_t i = 0; i < reference.tensors.size(); ++i)
+    AddTensor(reference.tensors[i], output.tensors[i], tolerance.rtol.value_or(0.0), &sums);
   // An output that is all zero in FP32 has no relative error; any difference counts as a whole.
   double rel_l2 = sums.reference2 > 0.0    ? std::sqrt(sums.difference2 / sums.reference2)
                   : sums.difference2 > 0.0 ? 1.0
@@ -91,34 +92,73 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
   if (!(rel_l2 <= tolerance.rel_l2) || !elements_fit || sums.new_nonfinite > 0) error->right = false;
 }
 
-}  // namespace
-
-void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
-                   const Tolerance& tolerance, OutputError* error) {
-  error->count += reference.count;
-  error->dtype = reference.dtype;
-  if (reference.shape != output.shape ||
-      (reference.dtype != output.dtype && !(IsFloat(reference.dtype) && IsFloat(output.dtype)))) {
-    error->right = false;
-    error->rel_l2_sample = sample;
-    error->problem =
-        fmt::format("{} {} in sample {}, {} {} in FP32", DTypeName(output.dtype), ShapeText(output.shape),
-                    sample, DTypeName(reference.dtype), ShapeText(reference.shape));
-    return;
-  }
-  if (IsFloat(reference.dtype)) return CompareFloats(reference, output, sample, tolerance, error);
+/// Elements that differ.
+uint64_t CountFlips(const TensorView& reference, const TensorView& output) {
   const size_t size = DTypeSize(reference.dtype);
   uint64_t flips = 0;
   for (size_t i = 0; i < reference.count; ++i) {
     const auto* expected = static_cast<const std::byte*>(reference.data) + i * size;
     flips += std::memcmp(expected, static_cast<const std::byte*>(output.data) + i * size, size) != 0 ? 1 : 0;
   }
+  return flips;
+}
+
+void CompareExactly(const OutputView& reference, const OutputView& output, uint64_t count,
+                    const std::string& sample, const Tolerance& tolerance, OutputError* error) {
+  uint64_t flips = 0;
+  for (size_t i = 0; i < reference.tensors.size(); ++i)
+    flips += CountFlips(reference.tensors[i], output.tensors[i]);
   error->flips += flips;
-  const double share =
-      reference.count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(reference.count);
+  const double share = count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(count);
   if (share > error->flip_share || error->rel_l2_sample.empty()) error->rel_l2_sample = sample;
   error->flip_share = std::max(error->flip_share, share);
   if (share > tolerance.max_flips) error->right = false;
+}
+
+std::string Describe(const OutputView& view) {
+  return view.sequence ? fmt::format("a sequence of {}", view.tensors.size()) : "a tensor";
+}
+
+std::string Describe(const TensorView& view) {
+  return fmt::format("{} {}", DTypeName(view.dtype), ShapeText(view.shape));
+}
+
+/// Why the two can't be compared value by value; empty where they can.
+std::string Mismatch(const OutputView& reference, const OutputView& output, const std::string& sample) {
+  if (reference.sequence != output.sequence || reference.tensors.size() != output.tensors.size())
+    return fmt::format("{} in sample {}, {} in FP32", Describe(output), sample, Describe(reference));
+  for (size_t i = 0; i < reference.tensors.size(); ++i) {
+    const TensorView &expected = reference.tensors[i], &found = output.tensors[i];
+    const bool floats = IsFloat(expected.dtype) && IsFloat(found.dtype);
+    if (expected.shape == found.shape && (expected.dtype == found.dtype || floats)) continue;
+    return fmt::format("{}{} in sample {}, {} in FP32",
+                       reference.sequence ? fmt::format("element {}: ", i) : "", Describe(found), sample,
+                       Describe(expected));
+  }
+  return "";
+}
+
+}  // namespace
+
+void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
+                   const Tolerance& tolerance, OutputError* error) {
+  uint64_t count = 0;
+  for (const TensorView& tensor : reference.tensors) {
+    count += tensor.count;
+    error->dtype = tensor.dtype;
+  }
+  error->count += count;
+  if (const std::string problem = Mismatch(reference, output, sample); !problem.empty()) {
+    error->right = false;
+    error->rel_l2_sample = sample;
+    error->problem = problem;
+    return;
+  }
+  if (IsFloat(error->dtype)) {
+    CompareFloats(reference, output, sample, tolerance, error);
+  } else {
+    CompareExactly(reference, output, count, sample, tolerance, error);
+  }
 }
 
 }  // namespace halfsafe

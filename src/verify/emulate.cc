@@ -99,25 +99,20 @@ bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
 
 /// The model with every 16-bit type replaced by FP32, not yet rounding anything.
 SessionModel WidenedModel(SessionModel session, const Model& typed, WidenedWeights* shared) {
-  ForEachGraph(session.proto.mutable_graph(), "",
-               [&](onnx::GraphProto* graph, const std::string&) { WidenGraph(graph); });
+  for (onnx::GraphProto* graph : AllGraphs(session.proto.mutable_graph())) WidenGraph(graph);
   ForEachMutableTensorConstant(session.proto.mutable_graph(),
                                [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
   WidenWeights(&session, shared);
   return session;
 }
 
-void InsertRounding(const Rounder& rounder, SessionModel* session) {
-  std::unordered_map<std::string, int64_t> ids;
+void InsertRounding(const GraphIndex& index, const Rounder& rounder, SessionModel* session) {
+  std::vector<int64_t> ids(index.tensors().size(), -1);
   for (size_t id = 0; id < rounder.tensors.size(); ++id)
-    ids[rounder.tensors[id].name] = static_cast<int64_t>(id);
+    ids[static_cast<size_t>(index.FindTensor(rounder.tensors[id].name))] = static_cast<int64_t>(id);
   InsertTaps(
-      session,
-      [&](const std::string& name) {
-        const auto found = ids.find(name);
-        return found == ids.end() ? -1 : found->second;
-      },
-      [](const std::string&) { return DType::kFloat; });
+      index, session, [&](int tensor) { return ids[static_cast<size_t>(tensor)]; },
+      [](int) { return DType::kFloat; });
 }
 
 /// Gives a weight its FP32 values back; false where the FP32 model's weight can't be told from the name.
@@ -185,7 +180,7 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   }
   SessionModel session = WidenedModel(MakeSessionModel(typed), typed, shared);
   DeclareBodyShapes(index, &session.proto);
-  InsertRounding(*rounder, &session);
+  InsertRounding(index, *rounder, &session);
   return session;
 }
 
@@ -203,7 +198,7 @@ SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, R
     if (weight && !UnroundWeight(unrounded, unrounded_index, tensor, &session)) continue;
     rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
-  InsertRounding(*rounder, &session);
+  InsertRounding(index, *rounder, &session);
   return session;
 }
 

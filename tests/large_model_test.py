@@ -1,0 +1,119 @@
+"""A model past 2 GB, which one protobuf file cannot hold: every stage with weights in external data.
+
+HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing, or memory or disk is short. Prints the
+peak memory of each command.
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+from collections.abc import Iterator
+
+from support import HALFSAFE, np, onnx, read_json
+
+from onnx import TensorProto, helper
+
+GB = 1e9
+NEEDED_MEMORY, NEEDED_DISK = 16 * GB, 8 * GB  # check holds the weights of three models, in FP32 for the emulation.
+WIDTH, LAYERS = 8192, 9  # 9 weights of 268 MB.
+BLOCK_ROWS = 128
+
+
+def available_memory() -> float:
+    lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+
+
+def weight_blocks() -> Iterator[bytes]:
+    """For each weight the rows that it repeats: random numbers for all of it would take most of the test's time."""
+    random = np.random.default_rng(0)
+    for _ in range(LAYERS):
+        yield (random.standard_normal((BLOCK_ROWS, WIDTH), dtype=np.float32) / np.float32(WIDTH**0.5)).tobytes()
+
+
+def external_weight(name: str, offset: int, length: int) -> TensorProto:
+    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[WIDTH, WIDTH], data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", "weights.bin"), ("offset", offset), ("length", length)):
+        tensor.external_data.add(key=key, value=str(value))
+    return tensor
+
+
+def write_model(folder: pathlib.Path) -> int:
+    """A chain of MatMuls that passes FP16's range halfway; returns the size of its external data."""
+    weights, nodes, last = [], [], "x"
+    with open(folder / "weights.bin", "wb") as file:
+        for layer, block in enumerate(weight_blocks()):
+            repeats = WIDTH // BLOCK_ROWS
+            weights.append(external_weight(f"w{layer}", file.tell(), repeats * len(block)))
+            for _ in range(repeats):
+                file.write(block)
+            nodes.append(helper.make_node("MatMul", [last, f"w{layer}"], [f"h{layer}"], f"layer{layer}"))
+            last = f"h{layer}"
+            if layer == LAYERS // 2:
+                nodes.append(helper.make_node("Mul", [last, "up"], ["large"], "grow"))
+                nodes.append(helper.make_node("Mul", ["large", "down"], ["small"], "shrink"))
+                last = "small"
+        size = file.tell()
+    weights += [helper.make_tensor("up", TensorProto.FLOAT, [], [1e6]), helper.make_tensor("down", TensorProto.FLOAT, [], [1e-6])]
+    graph = helper.make_graph(nodes, "chain", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, WIDTH])],
+                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, WIDTH])], weights)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    (folder / "model.onnx").write_bytes(model.SerializeToString())
+    return size
+
+
+class LargeModelTest(unittest.TestCase):
+    def setUp(self) -> None:
+        holder = tempfile.TemporaryDirectory()
+        self.addCleanup(holder.cleanup)
+        self.folder = pathlib.Path(holder.name)
+
+    def tool(self, *arguments: str) -> None:
+        with open(self.folder / "log.txt", "w+", encoding="utf-8") as log:
+            process = subprocess.Popen([HALFSAFE, *arguments], cwd=self.folder, stdout=log, stderr=log)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            log.seek(0)
+            self.assertEqual(process.returncode, 0, f"{arguments[0]}: {log.read()[-2000:]}")
+        print(f"{arguments[0]}: at most {usage.ru_maxrss * 1024 / GB:.1f} GB of memory")
+
+    def test_every_stage(self) -> None:
+        size = write_model(self.folder)
+        self.assertGreater(size, 2**31)
+        random = np.random.default_rng(1)
+        for name in ("one.npz", "two.npz"):
+            np.savez(self.folder / name, x=random.standard_normal((1, WIDTH), dtype=np.float32))
+        data = ["--data", "one.npz", "two.npz"]
+        self.tool("scan", "model.onnx", *data, "-o", "ranges.json")
+        self.tool("plan", "model.onnx", "--ranges", "ranges.json", "-o", "plan.json")
+        self.tool("apply", "model.onnx", "--plan", "plan.json", "-o", "fixed.onnx")
+        self.tool("check", "model.onnx", "fixed.onnx", *data, "--json", "result.json")
+        self.check_ranges()
+        precisions = {node["name"]: node["precision"] for node in read_json(self.folder / "plan.json")["nodes"]}
+        self.assertEqual({name for name, precision in precisions.items() if precision == "fp32"}, {"grow", "shrink"})
+        self.assertEqual(read_json(self.folder / "result.json")["verdict"], "right")
+        self.assertAlmostEqual((self.folder / "fixed.onnx.data").stat().st_size / size, 0.5, places=3)
+        onnx.checker.check_model(str(self.folder / "fixed.onnx"), full_check=True)
+
+    def check_ranges(self) -> None:
+        """Statistics of a weight that lies past 2 GB."""
+        ranges = {tensor["name"]: tensor for tensor in read_json(self.folder / "ranges.json")["tensors"]}
+        self.assertGreater(ranges["large"]["overflow_count"], 0)
+        last = np.frombuffer(list(weight_blocks())[-1], dtype=np.float32)
+        found = ranges[f"w{LAYERS - 1}"]
+        self.assertEqual((found["count"], found["min"], found["max"]), (WIDTH * WIDTH, float(last.min()), float(last.max())))
+
+
+if __name__ == "__main__":
+    disk = shutil.disk_usage(tempfile.gettempdir()).free
+    if available_memory() < NEEDED_MEMORY or disk < NEEDED_DISK:
+        print(f"skipped: needs {NEEDED_MEMORY / GB:.0f} GB of memory and {NEEDED_DISK / GB:.0f} GB of disk, "
+              f"found {available_memory() / GB:.1f} and {disk / GB:.1f}")
+        sys.exit(77)
+    unittest.main()
