@@ -24,6 +24,10 @@ int PlanContext::ReadExponent(int tensor, size_t reader) const {
   return scales.ReturnedExponent(output.graph, output.slot, exponents);
 }
 
+std::string StoredTimes(int exponent) {
+  return exponent == 0 ? "" : fmt::format(", stored times 2^{}", -exponent);
+}
+
 std::string Evidence(const TensorStats& stats, int exponent) {
   const std::string sample =
       stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
@@ -31,8 +35,7 @@ std::string Evidence(const TensorStats& stats, int exponent) {
   if (stats.inf_count > 0)
     return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
   const std::string scaled =
-      exponent == 0 ? ""
-                    : fmt::format(", {:.6g} times 2^{}", std::ldexp(stats.abs_max, -exponent), -exponent);
+      exponent == 0 ? "" : fmt::format("{}: {:.6g}", StoredTimes(exponent), std::ldexp(stats.abs_max, -exponent));
   return fmt::format("{} reaches {:.6g}{}{}", stats.name, stats.abs_max, sample, scaled);
 }
 

@@ -46,6 +46,9 @@ struct PlanContext {
   const TensorStats* Stats(int tensor) const { return ranges.Find(index.tensor(tensor).name); }
 };
 
+/// ", stored times 2^-5", or nothing for an exponent of 0.
+std::string StoredTimes(int exponent);
+
 /// "x reaches 123456 in sample 3.npz", or what else makes a tensor unfit to be stored as x * 2^-exponent.
 std::string Evidence(const TensorStats& stats, int exponent = 0);
 

@@ -87,7 +87,6 @@ CostTable ResultCost(const TensorStats& stats, const Limits& limits, bool at_pol
     if (vanishing > (at_pole ? 0.0 : kManyResults)) cost += kManyVanish;
     const double largest = std::ldexp(stats.abs_max, -e);
     if (largest > limits.margin) cost += kPerBitPastMargin * std::log2(largest / limits.margin);
-    if (limits.accumulate_fp16) cost += PastLimit(std::ldexp(stats.sum_bound.value_or(0.0), -e), kHalfMax);
     return cost + PastLimit(largest, limits.threshold);
   });
 }
@@ -95,6 +94,10 @@ CostTable ResultCost(const TensorStats& stats, const Limits& limits, bool at_pol
 CostTable OverflowCost(const TensorStats& stats, const Limits& limits) {
   if (!HasMagnitude(stats)) return Tabulate([](int) { return 0.0; });
   return Tabulate([&](int e) { return PastLimit(std::ldexp(stats.abs_max, -e), limits.threshold); });
+}
+
+CostTable SumCost(const TensorStats& stats) {
+  return Tabulate([&](int e) { return PastLimit(std::ldexp(stats.sum_bound.value_or(0.0), -e), kHalfMax); });
 }
 
 CostTable ConstantCost(const TensorStats& stats, bool added) {

@@ -16,13 +16,14 @@ using CostTable = std::vector<float>;
 struct Limits {
   double margin = 2048.0;      ///< Wanted.
   double threshold = 10000.0;  ///< The most.
-  bool accumulate_fp16 = false;
 };
 
 /// Of storing a result as x * 2^-e; `at_pole`: something divides by it, or the like.
 CostTable ResultCost(const TensorStats& stats, const Limits& limits, bool at_pole);
 /// The part of it for being out of range.
 CostTable OverflowCost(const TensorStats& stats, const Limits& limits);
+/// Of partial sums of a result that are 2^-e of what they were, where a runtime adds up in FP16.
+CostTable SumCost(const TensorStats& stats);
 /// Of storing a constant as c * 2^-e. What is only added to results matters less than what they are
 /// multiplied with: where it vanishes, they are large.
 CostTable ConstantCost(const TensorStats& stats, bool added);

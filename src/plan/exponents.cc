@@ -22,7 +22,7 @@ class ExponentProblem {
   explicit ExponentProblem(const PlanContext& context)
       : context_(context),
         index_(context.index),
-        limits_{context.options.margin, context.options.threshold, context.options.accumulate_fp16},
+        limits_{context.options.margin, context.options.threshold},
         variable_(context.index.tensors().size(), -1) {
     MakeVariables();
     for (size_t node = 0; node < index_.nodes().size(); ++node) JoinTied(static_cast<int>(node));
@@ -180,6 +180,7 @@ class ExponentProblem {
         AddTerm({{Variable(tensor), 1}}, std::move(cost));
       }
     }
+    if (context_.options.accumulate_fp16) AddSumCost(node, output);
     for (const ScaledAttribute& attribute : scaling.attributes) {
       const int variable = attribute.input < node.inputs.size() ? Variable(node.inputs[attribute.input]) : -1;
       const bool variance = variable >= 0 && scaling.ports[attribute.input] == Port::kVariance;
@@ -194,6 +195,15 @@ class ExponentProblem {
     return std::any_of(uses.begin(), uses.end(), [&](const TensorUse& use) {
       return TraitsOf(*index_.node(use.node).proto).pole == use.slot;
     });
+  }
+
+  /// Sums of squares carry twice the input's exponent, whatever becomes of them; other sums the result's.
+  void AddSumCost(const NodeInfo& node, int output) {
+    const TensorStats* stats = node.outputs.empty() || node.outputs[0] < 0 ? nullptr : context_.Stats(node.outputs[0]);
+    if (stats == nullptr || !stats->sum_bound) return;
+    const bool squares = TraitsOf(*node.proto).sums == Sums::kSquares;
+    const int variable = squares ? Variable(node.inputs[0]) : output;
+    if (variable >= 0) AddTerm({{variable, squares ? 2 : 1}}, SumCost(*stats));
   }
 
   /// One term for all tensors of one exponent: the worst of them counts.

@@ -12,13 +12,13 @@ namespace {
 constexpr double kVanishes = 0x1p-25;
 constexpr double kUnmoved = 0x1p-12;
 
-/// The other operand of a node that adds or bounds by `slot`; -1 for other nodes.
+/// The operand that a node adds to, or bounds by, the one in `slot`; -1 for other nodes.
 int Guarded(const NodeInfo& node, int slot) {
   const std::string& op = node.proto->op_type();
   if (!node.proto->domain().empty() || node.inputs.size() < 2) return -1;
-  if (op == "Clip") return slot == 1 ? node.inputs[0] : -1;
+  if (op == "Clip") return slot == 1 ? 0 : -1;
   if ((op != "Add" && op != "Max") || node.inputs.size() != 2) return -1;
-  return node.inputs[slot == 0 ? 1 : 0];
+  return slot == 0 ? 1 : 0;
 }
 
 }  // namespace
@@ -33,10 +33,13 @@ void FindGuards(PlanContext* context) {
     for (size_t reader = 0; reader < info.uses.size(); ++reader) {
       const TensorUse& use = info.uses[reader];
       const int exponent = context->ReadExponent(constant, reader);
-      const int other = Guarded(context->index.node(use.node), use.slot);
-      const TensorStats* guarded = other < 0 ? nullptr : context->Stats(other);
+      const NodeInfo& node = context->index.node(use.node);
+      const int other = Guarded(node, use.slot);
+      const TensorStats* guarded =
+          other < 0 ? nullptr : context->Stats(node.inputs[static_cast<size_t>(other)]);
       if (guarded == nullptr || std::ldexp(stats->abs_max, -exponent) >= kVanishes) continue;
-      const double smallest = std::ldexp(guarded->min, -context->exponents[static_cast<size_t>(other)]);
+      const double smallest = std::ldexp(
+          guarded->min, -context->read_exponents[static_cast<size_t>(use.node)][static_cast<size_t>(other)]);
       const bool sound = guarded->count > 0 && guarded->nan_count == 0 && guarded->inf_count == 0;
       if (!sound || smallest < kUnmoved) continue;
       context->guards.insert({constant, use.node});

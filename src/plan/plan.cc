@@ -88,25 +88,39 @@ std::vector<IoPlan> ChooseIo(const PlanContext& context) {
 }
 
 /// The largest value that the node reads or writes, as evidence that it is safe.
-std::string SafeEvidence(const PlanContext& context, const NodeInfo& node) {
-  const TensorStats* worst = nullptr;
-  for (const auto* list : {&node.inputs, &node.outputs}) {
-    for (const int tensor : *list) {
-      const TensorStats* stats = tensor < 0 ? nullptr : context.Stats(tensor);
-      if (stats != nullptr && stats->count > 0 && (worst == nullptr || stats->abs_max > worst->abs_max))
-        worst = stats;
-    }
+std::string SafeEvidence(const PlanContext& context, int id) {
+  const NodeInfo& node = context.index.node(id);
+  double largest = -1.0;
+  std::string where;
+  const auto look = [&](int tensor, int exponent) {
+    const TensorStats* stats = tensor < 0 ? nullptr : context.Stats(tensor);
+    if (stats == nullptr || stats->count == 0) return;
+    const double value = std::ldexp(stats->abs_max, -exponent);
+    if (value <= largest) return;
+    largest = value;
+    where = stats->name + StoredTimes(exponent);
+  };
+  const auto& read = context.read_exponents[static_cast<size_t>(id)];
+  for (size_t slot = 0; slot < node.inputs.size(); ++slot) look(node.inputs[slot], read[slot]);
+  for (const int tensor : node.outputs) {
+    if (tensor >= 0) look(tensor, context.exponents[static_cast<size_t>(tensor)]);
   }
-  return worst == nullptr ? "" : fmt::format("at most {:.4g}, at {}", worst->abs_max, worst->name);
+  return where.empty() ? "" : fmt::format("at most {:.4g}, at {}", largest, where);
 }
 
 void WarnOfWeights(PlanContext* context) {
   uint64_t subnormal = 0, vanishing = 0, total = 0;
-  for (const TensorStats& stats : context->ranges.tensors) {
-    if (!stats.constant || stats.dtype != DType::kFloat) continue;
-    subnormal += stats.subnormal_count;
-    vanishing += stats.VanishingCount();
-    total += stats.count;
+  for (size_t id = 0; id < context->index.tensors().size(); ++id) {
+    const int number = static_cast<int>(id);
+    const TensorInfo& tensor = context->index.tensor(number);
+    const TensorStats* stats = tensor.kind == TensorKind::kConstant ? context->Stats(number) : nullptr;
+    if (stats == nullptr || tensor.dtype != DType::kFloat || context->ports.of(number).readers.empty()) continue;
+    const int exponent = context->ReadExponent(number, 0);
+    for (const auto& [power, count] : stats->exponents)
+      subnormal += exponent != 0 && power - exponent < -14 ? count : 0;
+    if (exponent == 0) subnormal += stats->subnormal_count;
+    vanishing += stats->VanishingCount(exponent);
+    total += stats->count;
   }
   if (subnormal > 0) {
     context->warnings.push_back(fmt::format("{} of {} weights become subnormal in FP16, {} of them zero",
@@ -149,7 +163,7 @@ Plan Finish(const PlanContext& context, const CutProblem& problem, const std::ve
            fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves",
                        problem.fp32_cost[id])});
     } else {
-      plan.nodes.push_back({node.name, Precision::kFp16, "safe", SafeEvidence(context, node)});
+      plan.nodes.push_back({node.name, Precision::kFp16, "safe", SafeEvidence(context, static_cast<int>(id))});
     }
   }
   return plan;

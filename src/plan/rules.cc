@@ -169,9 +169,14 @@ void PartialSums(PlanContext* context, std::string_view name) {
   for (const TensorStats& stats : context->ranges.tensors) {
     const int tensor = stats.sum_bound ? context->index.FindTensor(stats.name) : -1;
     if (tensor < 0 || context->index.tensor(tensor).producer < 0) continue;
-    const double bound = std::ldexp(*stats.sum_bound, -context->exponents[static_cast<size_t>(tensor)]);
+    const int producer = context->index.tensor(tensor).producer;
+    // Sums of squares carry twice the input's exponent, other sums the result's.
+    const bool squares = TraitsOf(*context->index.node(producer).proto).sums == Sums::kSquares;
+    const int exponent = squares ? 2 * context->read_exponents[static_cast<size_t>(producer)][0]
+                                 : context->exponents[static_cast<size_t>(tensor)];
+    const double bound = std::ldexp(*stats.sum_bound, -exponent);
     if (bound <= kHalfMax) continue;
-    context->PinNode(context->index.tensor(tensor).producer, name,
+    context->PinNode(producer, name,
                      fmt::format("partial sums of {} may reach {:.4g}", stats.name, bound));
   }
 }
@@ -198,8 +203,7 @@ void WeightOutOfRange(PlanContext* context, std::string_view name) {
     const double largest = std::ldexp(stats.abs_max, -exponent);
     if (largest <= kHalfMax) return;
     context->PinNode(node, name,
-                     fmt::format("weight {} reaches {:.6g}{}", stats.name, largest,
-                                 exponent == 0 ? "" : fmt::format(" times 2^{}", -exponent)));
+                     fmt::format("weight {} reaches {:.6g}{}", stats.name, largest, StoredTimes(exponent)));
   });
 }
 
@@ -230,8 +234,7 @@ void ConstantVanishes(PlanContext* context, std::string_view name) {
     if (stats.count == 0 || largest == 0.0 || largest >= 0x1p-25) return;
     if (context->guards.contains({tensor, node})) return;
     context->PinNode(node, name,
-                     fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest,
-                                 exponent == 0 ? "" : fmt::format(" times 2^{}", -exponent)));
+                     fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest, StoredTimes(exponent)));
   });
 }
 

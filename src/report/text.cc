@@ -116,9 +116,8 @@ std::string PlanTable(const Report& report, int width) {
         report.rescaled.begin(), report.rescaled.end(),
         [](const TensorPlan& a, const TensorPlan& b) { return std::abs(a.exponent) < std::abs(b.exponent); });
     text += fmt::format(
-        "  {} tensors are stored times a power of two, which leaves FP32 results as they are: {} "
-        "times 2^{}\n",
-        report.rescaled.size(), largest->name, -largest->exponent);
+        "  {} tensor{} stored times a power of two, which leaves FP32 results as they are, up to {} times 2^{}\n",
+        report.rescaled.size(), report.rescaled.size() == 1 ? "" : "s", largest->name, -largest->exponent);
   }
   return text;
 }

@@ -58,10 +58,13 @@ class FormMaker {
 
   /// Clamps at the scaled size and multiplies by a power of two, in steps that FP16 can state.
   void Rescale(std::string from, const Form& form, const std::string& name) {
-    constexpr int kLargestStep = 14;
+    const int kLargestStep = form.dtype == DType::kFloat16 ? 14 : 100;
     const int exponent = stored_.exponent;
     int left = exponent - form.exponent;
-    if (std::isfinite(form.highest)) {
+    // Where FP16 has no number for the bound any more, infinity does: these functions saturate there too.
+    constexpr double kSmallestBound = 0x1p-24;
+    const bool bound = form.dtype != DType::kFloat16 || std::ldexp(form.highest, -exponent) >= kSmallestBound;
+    if (std::isfinite(form.highest) && bound) {
       const std::string clamped =
           left == 0 ? name : rewriter_->NewName(info_.local, {form.dtype, exponent, 0.0, 0.0});
       AddClamp(from, clamped, form, exponent);
