@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "model/scale_rules.h"
@@ -12,7 +13,7 @@ constexpr ScaleRule Ignores(std::string_view op) { return {op, "?", 0}; }
 constexpr ScaleRule Recurrent(std::string_view op) { return {op, "++", 0}; }
 constexpr ScaleRule Normalizes(std::string_view op) { return {op, "?==", 1, {{"epsilon", -2}}}; }
 
-/// Sorted by name, which a test holds.
+/// Sorted by name.
 constexpr std::array kTable = {
     Passes("Abs"),
     ScaleRule{"Add", "=="},
@@ -38,7 +39,7 @@ constexpr std::array kTable = {
     ScaleRule{"Erf", "1", 0, {}, -4.0, 4.0},
     Passes("Expand"),
     Passes("Flatten"),
-    ScaleRule{"GRU", "++", 0},
+    Recurrent("GRU"),
     Passes("Gather"),
     Passes("GatherElements"),
     Passes("GatherND"),
@@ -77,8 +78,8 @@ constexpr std::array kTable = {
     Passes("PRelu"),
     ScaleRule{"Pad", "=1=", 1, {{"value", -1}}},
     ScaleRule{"Pow", "p1"},
-    Recurrent("RNN"),
     ScaleRule{"RMSNormalization", "?=", 1, {{"epsilon", -2}}},
+    Recurrent("RNN"),
     ScaleRule{"Reciprocal", "-"},
     Passes("ReduceL1"),
     Passes("ReduceL2"),
@@ -119,6 +120,7 @@ constexpr std::array kTable = {
     Passes("Upsample"),
     ScaleRule{"Where", "1=="},
 };
+static_assert(std::ranges::is_sorted(kTable, {}, &ScaleRule::op_type));
 
 }  // namespace
 
