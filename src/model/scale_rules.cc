@@ -29,16 +29,27 @@ bool IsFp32(const GraphIndex& index, int tensor) {
   return tensor >= 0 && index.tensor(tensor).is_tensor && index.tensor(tensor).dtype == DType::kFloat;
 }
 
-/// Forms of an operator that its rule does not describe: training, and reductions that multiply.
-bool OutsideRule(const NodeInfo& node) {
+/// Forms of an operator that its rule does not describe.
+bool OutsideRule(const GraphIndex& index, const NodeInfo& node) {
   const onnx::NodeProto& proto = *node.proto;
   const std::string& op = proto.op_type();
   const auto used = [](const std::vector<int>& tensors, size_t slot) {
     return slot < tensors.size() && tensors[slot] >= 0;
   };
-  if (op == "Dropout") return used(node.inputs, 2);
-  const bool statistics = op == "BatchNormalization" || op == "LayerNormalization";
-  if (statistics) return used(node.outputs, 1) || used(node.outputs, 2);
+  // In training, or with a mask of ones and zeros that is FP32, as before opset 10.
+  if (op == "Dropout")
+    return used(node.inputs, 2) || (node.outputs.size() > 1 && IsFp32(index, node.outputs[1]));
+  if (op == "BatchNormalization" && IntAttribute(proto, "training_mode", 0) != 0) return true;
+  // Statistics have other exponents than the first result.
+  if (op == "BatchNormalization" || op == "LayerNormalization") {
+    for (size_t slot = 1; slot < node.outputs.size(); ++slot) {
+      if (used(node.outputs, slot)) return true;
+    }
+  }
+  // Roots other than the square root do not commute with rounding.
+  if (op.ends_with("LpPool")) return IntAttribute(proto, "p", 2) > 2;
+  // Without axes runtimes disagree on whether the values are squared.
+  if (op == "ReduceSumSquare") return IntAttribute(proto, "noop_with_empty_axes", 0) != 0;
   if (op.starts_with("Scatter")) {
     const auto* reduction = FindAttribute(proto, "reduction");
     return reduction != nullptr && reduction->s() == "mul";
@@ -109,7 +120,7 @@ NodeScaling ScaleRules::Fit(int id) const {
   for (const int input : node.inputs)
     scaling.ports.push_back(IsFp32(index_, input) ? Port::kTrue : Port::kIgnored);
   const ScaleRule* rule = RuleOf(*node.proto);
-  if (rule == nullptr || OutsideRule(node)) return scaling;
+  if (rule == nullptr || OutsideRule(index_, node)) return scaling;
 
   NodeScaling fitted = scaling;
   fitted.output = rule->output;
@@ -135,7 +146,7 @@ NodeScaling ScaleRules::Fit(int id) const {
   if (node.proto->op_type() == "Pow") {
     const double power = PowerOf(node);
     // Powers of two stay powers of two for halves and quarters too, where the exponent divides.
-    if (!(std::fabs(power) <= 16.0) || power * 4.0 != std::floor(power * 4.0)) return scaling;
+    if (!(std::fabs(power) <= 16.0) || power == 0.0 || power * 4.0 != std::floor(power * 4.0)) return scaling;
     int numerator = static_cast<int>(power * 4.0), denominator = 4;
     while (denominator > 1 && numerator % 2 == 0) numerator /= 2, denominator /= 2;
     fitted.output = denominator;
