@@ -96,6 +96,7 @@ std::optional<float> ScalableAttribute(const NodeInfo& node, std::string_view na
 ScaleRules::ScaleRules(const Model& model, const GraphIndex& index) : model_(model), index_(index) {
   returned_as_.resize(index.graphs().size());
   becomes_.resize(index.nodes().size());
+  states_.resize(index.nodes().size());
   is_handed_on_.assign(index.tensors().size(), false);
   for (size_t graph = 0; graph < index.graphs().size(); ++graph)
     returned_as_[graph].assign(index.graphs()[graph].outputs.size(), -1);
@@ -189,11 +190,29 @@ void ScaleRules::ReadBodies(int id) {
       pair_up(node.inputs[slot], graph.inputs[slot]);
       const size_t returned = op == "Loop" ? slot - 1 : slot;
       if (slot >= states || returned >= graph.outputs.size()) continue;
-      // A state comes back into the body.
+      // A state comes back into the body, and is a result in the end.
       returned_as_[static_cast<size_t>(body)][returned] = graph.inputs[slot];
       pair_up(graph.outputs[returned], graph.inputs[slot]);
+      if (returned - first >= node.outputs.size()) continue;
+      const int result = node.outputs[returned - first];
+      pair_up(graph.inputs[slot], result);
+      if (IsFp32(index_, result)) states_[static_cast<size_t>(id)].emplace_back(graph.inputs[slot], result);
     }
   }
+}
+
+int ScaleRules::OneExponent(const NodeInfo& node, const Exponents& exponents) const {
+  std::optional<int> output;
+  for (const int tensor : node.outputs) {
+    if (!IsFp32(index_, tensor)) continue;
+    const int exponent = exponents[static_cast<size_t>(tensor)];
+    if (output && *output != exponent) {
+      throw BadInput("the results of node " + node.name + " (" + node.proto->op_type() +
+                     ") need one exponent, and the plan gives them several");
+    }
+    output = exponent;
+  }
+  return output.value_or(0);
 }
 
 std::vector<int> ScaleRules::OperandExponents(int id, const Exponents& exponents) const {
@@ -206,12 +225,15 @@ std::vector<int> ScaleRules::OperandExponents(int id, const Exponents& exponents
     for (size_t slot = 0; slot < becomes.size(); ++slot) {
       if (becomes[slot] >= 0) read[slot] = exponents[static_cast<size_t>(becomes[slot])];
     }
+    for (const auto& [state, result] : states_[static_cast<size_t>(id)]) {
+      if (exponents[static_cast<size_t>(state)] == exponents[static_cast<size_t>(result)]) continue;
+      throw BadInput("node " + node.name + " (" + node.proto->op_type() +
+                     ") returns what its body reads as " + index_.tensor(state).name +
+                     ", and the plan gives the two different exponents");
+    }
     return read;
   }
-  int output = 0;
-  for (const int tensor : node.outputs) {
-    if (scaling.output != 0 && IsFp32(index_, tensor)) output = exponents[static_cast<size_t>(tensor)];
-  }
+  const int output = scaling.output == 0 ? 0 : OneExponent(node, exponents);
   const bool sums = std::any_of(scaling.factor.begin(), scaling.factor.end(), [](int f) { return f != 0; });
   int left = sums ? scaling.output * output : 0;  // What the sum of inputs must come to.
   for (size_t slot = 0; slot < read.size(); ++slot) {
