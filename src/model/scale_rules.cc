@@ -40,8 +40,8 @@ bool OutsideRule(const GraphIndex& index, const NodeInfo& node) {
   if (op == "Dropout")
     return used(node.inputs, 2) || (node.outputs.size() > 1 && IsFp32(index, node.outputs[1]));
   if (op == "BatchNormalization" && IntAttribute(proto, "training_mode", 0) != 0) return true;
-  // Statistics have other exponents than the first result.
-  if (op == "BatchNormalization" || op == "LayerNormalization") {
+  // Statistics have other exponents than the first result, and so have the keys that Attention hands on.
+  if (op == "BatchNormalization" || op == "LayerNormalization" || op == "Attention") {
     for (size_t slot = 1; slot < node.outputs.size(); ++slot) {
       if (used(node.outputs, slot)) return true;
     }
