@@ -64,6 +64,27 @@ def first_cells(text):
     return re.findall(r"^\| `([^`]+)` \|", text, flags=re.M)
 
 
+def scale_rows():
+    """The table of scale rules in the source, as operators.md writes its rows."""
+    source = re.sub(r"//.*", "", read("src/model/scale_table.cc"))
+    source = re.sub(r"\s+", " ", source)
+    families = dict(re.findall(r"constexpr ScaleRule (\w+)\(std::string_view op\) \{ return \{op, (.*?)\}; \}", source))
+    table = re.search(r"kTable = \{(.*?)\};", source).group(1)
+    rows = []
+    for family, name, rule in re.findall(r'(\w+)[({]"(\w+)"(?:\)|, (.*?)\}),(?= \w+[({]"| $)', table):
+        rule = rule or families[family]
+        inputs, output = re.match(r'"([^"]+)"(?:, (\d+))?', rule).groups()
+        notes = []
+        for attribute, times, slot in re.findall(r'\{"(\w+)", (-?\d+)(?:, (\d+))?\}', rule):
+            times = {"1": "", "-1": "-"}.get(times, times + " ")
+            notes.append(f"`{attribute}` * 2^({times}e_{slot or 0})")
+        for low, high in re.findall(r", (-?\d+\.\d+), (\d+\.\d+)$", rule):
+            notes.append(f"clamped to {float(low):g} and {float(high):g}")
+        result = {"0": "0", "1": "e"}.get(output or "1", f"{output} e")
+        rows.append(f"| {name} | `{inputs}` | {result} | {', '.join(notes)} |".replace("|  |", "| |"))
+    return rows
+
+
 def run(*arguments, cwd=None, expect=0):
     done = subprocess.run([HALFSAFE, *map(str, arguments)], capture_output=True, text=True, timeout=120, cwd=cwd)
     if done.returncode != expect:
@@ -96,7 +117,7 @@ def model_of(nodes, inputs, outputs, initializers):
 
 
 def attention_with_overflow():
-    """Scores under a mask of -3.4e38, and a branch that goes past 65504 and comes back."""
+    """Scores under a mask of -3.4e38, a branch that goes past 65504 and comes back, and an epsilon that FP16 makes zero."""
     random = np.random.default_rng(7)
     nodes = [
         helper.make_node("MatMul", ["x", "w"], ["scores"], "scores"),
@@ -104,12 +125,16 @@ def attention_with_overflow():
         helper.make_node("Softmax", ["masked"], ["p"], "p", axis=-1),
         helper.make_node("Mul", ["x", "up"], ["big"], "big"),
         helper.make_node("Mul", ["big", "down"], ["y"], "y"),
+        helper.make_node("Mul", ["x", "x"], ["squares"], "squares"),
+        helper.make_node("ReduceMean", ["squares"], ["mean"], "mean", axes=[-1]),
+        helper.make_node("Add", ["mean", "epsilon"], ["guarded"], "guarded"),
+        helper.make_node("Div", ["x", "guarded"], ["z"], "z"),
     ]
     initializers = [constant("w", random.normal(0, 0.05, (WIDTH, WIDTH))),
                     constant("mask", [0] * (WIDTH - 1) + [np.finfo(np.float32).min]),
-                    constant("up", 60000.0), constant("down", 0.001)]
+                    constant("up", 60000.0), constant("down", 0.001), constant("epsilon", 1e-12)]
     shape = [1, WIDTH, WIDTH]
-    return model_of(nodes, [("x", shape)], [("p", shape), ("y", shape)], initializers)
+    return model_of(nodes, [("x", shape)], [("p", shape), ("y", shape), ("z", shape)], initializers)
 
 
 def folding_overflow():
@@ -225,7 +250,7 @@ class DocsTest(unittest.TestCase):
         reasons |= set(re.findall(r'reason == "([a-z0-9-]+)"', source))  # Those that --explain knows besides.
         reasons |= set(re.findall(r'reason = "([a-z0-9-]+)"', source))
         reasons |= set(re.findall(r'Precision::k\w+, "([a-z0-9-]+)"', source))
-        reasons |= set(re.findall(r'constants\.push_back\(\{tensor\.name, [^"]*"([a-z0-9-]+)"', source))
+        reasons |= set(re.findall(r'constants\.push_back\(\{[\w>-]+[.>]name, [^"]*"([a-z0-9-]+)"', source))
         self.assertEqual(set(first_cells(section(read("docs/rules.md"), "Reasons"))), reasons)
 
     def test_operators_are_those_of_the_table(self):
@@ -234,6 +259,15 @@ class DocsTest(unittest.TestCase):
         for row in re.findall(r"^\|.*\|$", section(read("docs/operators.md"), "The operator table"), flags=re.M):
             named |= set(re.findall(r"\b[A-Z]\w+\b", row.split("|")[-2]))
         self.assertEqual(named, table)
+
+    def test_scale_rules_are_those_of_the_table(self):
+        source = read("src/model/scale_table.cc")
+        table = scale_rows()
+        self.assertEqual(len(table), len(re.findall(r'^    \w+[({]"', source, flags=re.M)))
+        text = section(read("docs/operators.md"), "The scale table")
+        self.assertEqual([row for row in text.splitlines() if re.match(r"\| [A-Z]\w+ \|", row)], table)
+        signs = set(re.findall(r"= '(.)',", read("src/model/scale_rules.h"))) - {" "} | {"*"}
+        self.assertEqual(set(first_cells(text)), signs)
 
     def test_json_fields_are_those_of_the_files(self):
         written = {"halfsafe-ranges": set(), "halfsafe-plan": set(), "halfsafe-result": set(), "halfsafe-inspection": set()}

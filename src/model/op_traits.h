@@ -22,6 +22,27 @@ enum class Sums {
   kProducts,  ///< Dot products of elements of inputs 0 and 1, plus input 2 where there is one.
 };
 
+/// An operator's result at an index as a function of its operands there, broadcast as in numpy: what a scan
+/// can evaluate itself, to the bit as ONNX Runtime does (BatchNormalization up to rounding).
+enum class Formula {
+  kNone,
+  kAbs,
+  kAdd,
+  kBatchNormalization,
+  kClip,
+  kDiv,
+  kHardSigmoid,
+  kMax,
+  kMin,
+  kMul,
+  kNeg,
+  kPow,
+  kReciprocal,
+  kRelu,
+  kSqrt,
+  kSub,
+};
+
 /// Everything halfsafe knows about an operator beyond its ONNX schema.
 struct OpTraits {
   std::string_view op_type;
@@ -33,6 +54,7 @@ struct OpTraits {
       false;  ///< Its output type comes from an attribute that rewriting would have to edit.
   /// Why the operator can't be FP16 although its schema lists the type; empty for all others.
   std::string_view only_fp32 = "";
+  Formula formula = Formula::kNone;
 };
 
 /// All rows, sorted by operator.

@@ -9,10 +9,6 @@
 namespace halfsafe {
 namespace {
 
-/// Values per task: large enough to hide the cost of a task, fixed so that sums don't depend on the number of
-/// threads.
-constexpr size_t kTask = 1 << 16;
-
 /// Adds 16-bit floats by way of a small FP32 buffer.
 void AddSixteenBit(const uint16_t* values, size_t count, float (*value_of)(uint16_t), BlockStats* stats) {
   float buffer[1024];
@@ -69,19 +65,18 @@ double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, co
 
 }  // namespace
 
-BlockStats StatsOf(DType dtype, const void* values, size_t count,
-                   const std::function<void(size_t, const std::function<void(size_t)>&)>& parallel) {
+BlockStats StatsOf(DType dtype, const void* values, size_t count, const Parallel& parallel) {
   BlockStats total;
-  const size_t tasks = (count + kTask - 1) / kTask;
+  const size_t tasks = (count + kTaskValues - 1) / kTaskValues;
   if (tasks < 2 || !parallel) {
-    for (size_t begin = 0; begin < count; begin += kTask)
-      AddAny(dtype, values, begin, std::min(kTask, count - begin), &total);
+    for (size_t begin = 0; begin < count; begin += kTaskValues)
+      AddAny(dtype, values, begin, std::min(kTaskValues, count - begin), &total);
     return total;
   }
   std::vector<BlockStats> parts(tasks);
   parallel(tasks, [&](size_t task) {
-    const size_t begin = task * kTask;
-    AddAny(dtype, values, begin, std::min(kTask, count - begin), &parts[task]);
+    const size_t begin = task * kTaskValues;
+    AddAny(dtype, values, begin, std::min(kTaskValues, count - begin), &parts[task]);
   });
   for (const BlockStats& part : parts) total.Merge(part);
   return total;
@@ -134,6 +129,35 @@ void Observer::Process(const Tap& tap) {
     const double smallest = SmallestRowMax(static_cast<const float*>(tap.input), tap.shape, *slot.rows);
     slot.row_max_min = slot.row_max_min ? std::min(*slot.row_max_min, smallest) : smallest;
   }
+}
+
+/// Statistics of each task by itself, so that tasks share nothing.
+class Observer::Sink : public BlockSink {
+ public:
+  Sink(Observer* observer, std::span<const int64_t> slots, size_t tasks)
+      : observer_(observer), slots_(slots), parts_(slots.size() * std::max<size_t>(tasks, 1)) {}
+
+  void Add(size_t task, size_t which, const float* values, size_t count) override {
+    AddValues(values, count, &parts_[task * slots_.size() + which]);
+  }
+
+  void Finish() override {
+    for (size_t which = 0; which < slots_.size(); ++which) {
+      BlockStats& total = parts_[which];
+      for (size_t part = which + slots_.size(); part < parts_.size(); part += slots_.size())
+        total.Merge(parts_[part]);
+      observer_->AddCall(&observer_->slots_[static_cast<size_t>(slots_[which])], total);
+    }
+  }
+
+ private:
+  Observer* observer_;
+  std::span<const int64_t> slots_;
+  std::vector<BlockStats> parts_;  ///< By task, then by tensor.
+};
+
+std::unique_ptr<BlockSink> Observer::Watch(std::span<const int64_t> slots, size_t tasks) {
+  return std::make_unique<Sink>(this, slots, tasks);
 }
 
 void Observer::Add(int64_t slot, const Array& array) {

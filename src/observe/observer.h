@@ -1,13 +1,14 @@
 #pragma once
 
-#include <mutex>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "halfsafe/ranges.h"
 #include "observe/stats_kernel.h"
-#include "runtime/session.h"
+#include "runtime/tap.h"
 
 namespace halfsafe {
 
@@ -26,6 +27,7 @@ class Observer : public TapHandler {
   void BeginSample(std::string name) { sample_ = std::move(name); }
 
   void Process(const Tap& tap) override;
+  std::unique_ptr<BlockSink> Watch(std::span<const int64_t> slots, size_t tasks) override;
   /// Adds values of a tensor that no tap sees: a graph input, a recorded tensor.
   void Add(int64_t slot, const Array& array);
 
@@ -42,6 +44,7 @@ class Observer : public TapHandler {
     std::optional<RowAxis> rows;
     std::optional<double> row_max_min;
   };
+  class Sink;
   void AddCall(Slot* slot, const BlockStats& call);
 
   std::vector<Slot> slots_;
@@ -52,7 +55,6 @@ class Observer : public TapHandler {
 TensorStats ToTensorStats(const BlockStats& stats);
 
 /// Statistics of `count` values of any float type; `parallel` (may be empty) runs pieces of large tensors.
-BlockStats StatsOf(DType dtype, const void* values, size_t count,
-                   const std::function<void(size_t, const std::function<void(size_t)>&)>& parallel);
+BlockStats StatsOf(DType dtype, const void* values, size_t count, const Parallel& parallel);
 
 }  // namespace halfsafe

@@ -2,6 +2,7 @@
 
 #include <regex>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "halfsafe/error.h"
 #include "halfsafe/ranges.h"
@@ -9,6 +10,7 @@
 #include "model/op_traits.h"
 #include "model/runnable.h"
 #include "model/walk.h"
+#include "observe/chains.h"
 #include "observe/constants.h"
 #include "observe/observer.h"
 #include "observe/sum_bound.h"
@@ -21,6 +23,7 @@ namespace {
 struct Slots {
   std::vector<int64_t> slot;  ///< Per tensor: its slot in the observer, or -1.
   std::vector<int> same_as;   ///< Per tensor: the tensor that holds the same values, or -1.
+  std::vector<bool> by_rows;  ///< Per tensor: its rows are looked at too, for which a tap must see it whole.
 };
 
 /// The rows of the Softmax operators that read a tensor; nothing where there are none, or they run along
@@ -42,6 +45,7 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
   Slots slots;
   slots.slot.assign(index.tensors().size(), -1);
   slots.same_as.assign(index.tensors().size(), -1);
+  slots.by_rows.assign(index.tensors().size(), false);
   for (size_t id = 0; id < index.tensors().size(); ++id) {
     const TensorInfo& tensor = index.tensors()[id];
     if (!tensor.is_tensor || !IsFloat(tensor.dtype) || tensor.kind == TensorKind::kConstant) continue;
@@ -56,18 +60,34 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
         continue;
       }
     }
-    slots.slot[id] = observer->AddSlot(RowsOf(index, model, tensor));
+    const std::optional<RowAxis> rows = RowsOf(index, model, tensor);
+    slots.slot[id] = observer->AddSlot(rows);
+    slots.by_rows[id] = rows.has_value();
   }
   return slots;
 }
 
-/// Taps for everything that a slot observes; graph inputs are read from the samples instead.
-SessionModel TappedModel(const Model& model, const GraphIndex& index, const Slots& slots) {
+/// Chains where the model runs optimized, and taps for everything else that a slot observes; graph inputs are
+/// read from the samples instead. `saved` says which tensors the run has to give out.
+SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Slots& slots, bool chains,
+                           const std::function<bool(const std::string&)>& saved) {
   SessionModel session = MakeSessionModel(model);
   DeclareBodyShapes(index, &session.proto);
+  std::vector<bool> in_chain(index.tensors().size(), false);
+  if (chains) {
+    ChainNeeds needs;
+    needs.id_of = [&](int id) {
+      return slots.by_rows[static_cast<size_t>(id)] ? -1 : slots.slot[static_cast<size_t>(id)];
+    };
+    needs.is_needed = [&](int id) {
+      return slots.by_rows[static_cast<size_t>(id)] || saved(index.tensor(id).name);
+    };
+    in_chain = InsertChains(model, index, needs, &session);
+  }
   const auto find = [&](const std::string& name) {
     const int id = index.FindTensor(name);
-    return id >= 0 && index.tensor(id).kind != TensorKind::kInput ? id : -1;
+    const bool tapped = id >= 0 && index.tensor(id).kind != TensorKind::kInput;
+    return tapped && !in_chain[static_cast<size_t>(id)] ? id : -1;
   };
   InsertTaps(
       &session,
@@ -119,10 +139,8 @@ RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slo
 /// Writes the chosen tensors of each run in Polygraphy's output JSON.
 class OutputRecorder {
  public:
-  OutputRecorder(const GraphIndex& index, const ScanOptions& options, SessionModel* session) {
+  OutputRecorder(const GraphIndex& index, const ScanOptions& options) {
     if (options.save_outputs.empty()) return;
-    std::unordered_map<std::string, bool> outputs;
-    for (const auto& output : session->proto.graph().output()) outputs[output.name()] = true;
     std::regex wanted;
     try {
       wanted = std::regex(options.save_tensors);
@@ -133,12 +151,22 @@ class OutputRecorder {
     for (const TensorInfo& tensor : index.tensors()) {
       const bool result = tensor.kind == TensorKind::kActivation && tensor.graph == 0 && tensor.is_tensor;
       if (!result || !std::regex_search(tensor.name, wanted)) continue;
-      chosen_[tensor.name] = true;
-      if (!outputs.contains(tensor.name)) session->proto.mutable_graph()->add_output()->set_name(tensor.name);
+      if (chosen_.insert(tensor.name).second) in_order_.push_back(tensor.name);
     }
     if (chosen_.empty())
       throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
     writer_ = std::make_unique<RecordedOutputsWriter>(options.save_outputs, "halfsafe");
+  }
+
+  bool Wants(const std::string& name) const { return chosen_.contains(name); }
+
+  /// Makes the chosen tensors outputs.
+  void Expose(onnx::GraphProto* graph) const {
+    std::unordered_set<std::string> outputs;
+    for (const auto& output : graph->output()) outputs.insert(output.name());
+    for (const std::string& name : in_order_) {
+      if (!outputs.contains(name)) graph->add_output()->set_name(name);
+    }
   }
 
   void Add(const Session& session, const std::vector<Ort::Value>& values) {
@@ -156,7 +184,8 @@ class OutputRecorder {
   }
 
  private:
-  std::unordered_map<std::string, bool> chosen_;
+  std::unordered_set<std::string> chosen_;
+  std::vector<std::string> in_order_;
   std::unique_ptr<RecordedOutputsWriter> writer_;
 };
 
@@ -187,14 +216,14 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
   const GraphIndex index(model);
   Observer observer;
   const Slots slots = ChooseSlots(index, model, &observer);
-  SessionModel session_model = TappedModel(model, index, slots);
-  OutputRecorder recorder(index, options, &session_model);
+  OutputRecorder recorder(index, options);
+  SessionModel session_model = ObservedModel(model, index, slots, options.optimize,
+                                             [&](const std::string& name) { return recorder.Wants(name); });
+  recorder.Expose(session_model.proto.mutable_graph());
 
   SessionOptions session_options;
   session_options.threads = options.threads;
-  // The layout optimizations above this level gain nothing where a tap stands between any two layers, and
-  // cost memory.
-  session_options.optimization = options.optimize ? ORT_ENABLE_EXTENDED : ORT_DISABLE_ALL;
+  session_options.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
   session_options.custom_op_libraries = options.custom_op_libraries;
   session_options.taps = &observer;
   SessionCache sessions(session_model, session_options, SameShapes(samples));

@@ -18,68 +18,104 @@ HWY_BEFORE_NAMESPACE();
 namespace halfsafe {
 namespace HWY_NAMESPACE {
 
+#if HWY_TARGET == HWY_SCALAR
+
+void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
+  AddValuesScalar(values, count, stats);
+}
+
+#else
+
 namespace hn = hwy::HWY_NAMESPACE;
 
 /// Values per block: its floats and its exponents stay in the first-level cache between the passes over them.
 constexpr size_t kBlock = 4096;
 
 /// What one pass over a block finds. NaN and infinity both end up in the sum.
-struct BlockExtremes {
+struct BlockView {
   float min, max, abs_sum;
+  /// Range of the non-zero exponents; lowest is 256 when all are zero.
+  uint32_t lowest = 256, highest = 0;
+  uint64_t zeros = 0;  ///< Exponents that are zero.
 };
 
-/// Reads the block once and leaves its biased exponents, one byte each, in `exponents`. `count` is a multiple
-/// of the lanes.
-HWY_INLINE BlockExtremes ReadBlock(const float* values, size_t count, uint8_t* exponents) {
-  const hn::ScalableTag<float> df;
-  const hn::RebindToUnsigned<decltype(df)> du;
-  const hn::Rebind<uint8_t, decltype(du)> db;
-  const auto magnitude_mask = hn::Set(du, 0x7FFFFFFFu);
-  auto min = hn::LoadU(df, values);
-  auto max = min;
-  auto sum = hn::Zero(df);
-  for (size_t i = 0; i < count; i += hn::Lanes(df)) {
-    const auto value = hn::LoadU(df, values + i);
-    const auto magnitude = hn::And(hn::BitCast(du, value), magnitude_mask);
+/// Extremes and sum in one lane of four, so that no operation waits for the one before it.
+struct Accumulators {
+  using Tag = hn::ScalableTag<float>;
+  hn::Vec<Tag> min, max, sum;
+
+  HWY_INLINE explicit Accumulators(const float* values)
+      : min(hn::LoadU(Tag(), values)), max(min), sum(hn::Zero(Tag())) {}
+
+  /// Adds a vector of values and returns their magnitudes' bits.
+  HWY_INLINE hn::VFromD<hn::RebindToUnsigned<Tag> > Add(const float* values) {
+    const hn::RebindToUnsigned<Tag> du;
+    const auto value = hn::LoadU(Tag(), values);
+    const auto magnitude = hn::And(hn::BitCast(du, value), hn::Set(du, 0x7FFFFFFFu));
     min = hn::Min(min, value);
     max = hn::Max(max, value);
-    sum = hn::Add(sum, hn::BitCast(df, magnitude));
-    hn::StoreU(hn::U8FromU32(hn::ShiftRight<23>(magnitude)), db, exponents + i);
+    sum = hn::Add(sum, hn::BitCast(Tag(), magnitude));
+    return magnitude;
   }
-  return {hn::GetLane(hn::MinOfLanes(df, min)), hn::GetLane(hn::MaxOfLanes(df, max)),
-          hn::GetLane(hn::SumOfLanes(df, sum))};
-}
 
-/// Range of the non-zero exponents of a block; lowest is 256 when all are zero.
-struct ExponentRange {
-  uint32_t lowest = 256, highest = 0;
+  HWY_INLINE void Merge(const Accumulators& other) {
+    min = hn::Min(min, other.min);
+    max = hn::Max(max, other.max);
+    sum = hn::Add(sum, other.sum);
+  }
 };
 
-HWY_INLINE ExponentRange FindRange(const uint8_t* exponents, size_t count) {
-  const hn::ScalableTag<uint8_t> d;
-  const auto one = hn::Set(d, uint8_t{1});
-  auto low = hn::Set(d, uint8_t{255});
-  auto high = hn::Zero(d);
-  ExponentRange range;
+/// Reads the block once and leaves its biased exponents, one byte each and in no particular order, in
+/// `exponents`. `count` is a multiple of the lanes.
+HWY_INLINE BlockView ReadBlock(const float* values, size_t count, uint8_t* exponents) {
+  const hn::ScalableTag<float> df;
+  const hn::RebindToUnsigned<decltype(df)> du;
+  const hn::Repartition<uint8_t, decltype(df)> d8;
+  const size_t lanes = hn::Lanes(df);
+  Accumulators a(values), b(values), c(values), d(values);
+  auto low = hn::Set(d8, uint8_t{255});
+  auto high = hn::Zero(d8);
+  BlockView view{};
+  const auto see = [&](hn::Vec<decltype(d8)> bytes) HWY_ATTR {
+    low = hn::Min(low, hn::Sub(bytes, hn::Set(d8, uint8_t{1})));  // Zero wraps around, out of the way.
+    high = hn::Max(high, bytes);
+    view.zeros += hn::CountTrue(d8, hn::Eq(bytes, hn::Zero(d8)));
+  };
   size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
-    const auto value = hn::LoadU(d, exponents + i);
-    low = hn::Min(low, hn::Sub(value, one));  // Zero wraps around to 255, out of the way.
-    high = hn::Max(high, value);
+  for (; i + 4 * lanes <= count; i += 4 * lanes) {
+    auto packed = hn::ShiftRight<23>(a.Add(values + i));
+    packed = hn::OrAnd(packed, hn::ShiftRight<15>(b.Add(values + i + lanes)), hn::Set(du, 0xFF00u));
+    packed = hn::OrAnd(packed, hn::ShiftRight<7>(c.Add(values + i + 2 * lanes)), hn::Set(du, 0xFF0000u));
+    packed = hn::OrAnd(packed, hn::ShiftLeft<1>(d.Add(values + i + 3 * lanes)), hn::Set(du, 0xFF000000u));
+    const auto bytes = hn::BitCast(d8, packed);
+    see(bytes);
+    hn::StoreU(bytes, d8, exponents + i);
   }
+  for (; i < count; i += lanes) {
+    HWY_ALIGN uint32_t last[hn::MaxLanes(hn::ScalableTag<float>())];
+    hn::Store(hn::ShiftRight<23>(a.Add(values + i)), du, last);
+    for (size_t lane = 0; lane < lanes; ++lane) {
+      const uint8_t exponent = exponents[i + lane] = static_cast<uint8_t>(last[lane]);
+      view.zeros += exponent == 0 ? 1 : 0;
+      view.lowest = std::min<uint32_t>(view.lowest, static_cast<uint8_t>(exponent - 1) + 1u);
+      view.highest = std::max<uint32_t>(view.highest, exponent);
+    }
+  }
+  a.Merge(b);
+  c.Merge(d);
+  a.Merge(c);
+  view.min = hn::GetLane(hn::MinOfLanes(df, a.min));
+  view.max = hn::GetLane(hn::MaxOfLanes(df, a.max));
+  view.abs_sum = hn::GetLane(hn::SumOfLanes(df, a.sum));
   HWY_ALIGN uint8_t lows[hn::MaxLanes(hn::ScalableTag<uint8_t>())],
       highs[hn::MaxLanes(hn::ScalableTag<uint8_t>())];
-  hn::Store(low, d, lows);
-  hn::Store(high, d, highs);
-  for (size_t lane = 0; lane < hn::Lanes(d); ++lane) {
-    range.lowest = std::min<uint32_t>(range.lowest, lows[lane] + 1u);
-    range.highest = std::max<uint32_t>(range.highest, highs[lane]);
+  hn::Store(low, d8, lows);
+  hn::Store(high, d8, highs);
+  for (size_t lane = 0; lane < hn::Lanes(d8); ++lane) {
+    view.lowest = std::min<uint32_t>(view.lowest, lows[lane] + 1u);
+    view.highest = std::max<uint32_t>(view.highest, highs[lane]);
   }
-  for (; i < count; ++i) {
-    range.lowest = std::min<uint32_t>(range.lowest, static_cast<uint8_t>(exponents[i] - 1) + 1u);
-    range.highest = std::max<uint32_t>(range.highest, exponents[i]);
-  }
-  return range;
+  return view;
 }
 
 /// Counts values that are zero.
@@ -115,16 +151,51 @@ HWY_INLINE uint64_t CountBelow(const float* values, size_t count, float below) {
   return total;
 }
 
-/// How many of `count` bytes equal `wanted`.
-HWY_INLINE uint64_t CountEqual(const uint8_t* bytes, size_t count, uint8_t wanted) {
+/// How many of `count` bytes are in [1, limit].
+HWY_INLINE uint64_t CountUpTo(const uint8_t* bytes, size_t count, uint8_t limit) {
   const hn::ScalableTag<uint8_t> d;
-  const auto pattern = hn::Set(d, wanted);
+  const auto largest = hn::Set(d, static_cast<uint8_t>(limit - 1));
+  const auto one = hn::Set(d, uint8_t{1});
   uint64_t found = 0;
   size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d))
-    found += hn::CountTrue(d, hn::Eq(hn::LoadU(d, bytes + i), pattern));
-  for (; i < count; ++i) found += bytes[i] == wanted ? 1 : 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto value = hn::Sub(hn::LoadU(d, bytes + i), one);  // Zero wraps around, past any limit.
+    found += hn::CountTrue(d, hn::Eq(hn::Max(value, largest), largest));
+  }
+  for (; i < count; ++i) found += bytes[i] != 0 && bytes[i] <= limit ? 1 : 0;
   return found;
+}
+
+/// Buckets that are counted in one pass.
+constexpr uint32_t kBuckets = 4;
+
+/// Counts the bytes that equal `top`, `top - 1` and so on, and adds them to the histogram. Returns their
+/// number.
+HWY_INLINE uint64_t CountBuckets(const uint8_t* bytes, size_t count, uint32_t top, BlockStats* stats) {
+  const hn::ScalableTag<uint8_t> d;
+  uint8_t wanted[kBuckets];
+  // No block that comes here has the exponent 255.
+  for (uint32_t k = 0; k < kBuckets; ++k) wanted[k] = static_cast<uint8_t>(top > k ? top - k : 255);
+  const auto p0 = hn::Set(d, wanted[0]), p1 = hn::Set(d, wanted[1]), p2 = hn::Set(d, wanted[2]),
+             p3 = hn::Set(d, wanted[3]);
+  uint64_t found[kBuckets] = {};
+  size_t i = 0;
+  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
+    const auto value = hn::LoadU(d, bytes + i);
+    found[0] += hn::CountTrue(d, hn::Eq(value, p0));
+    found[1] += hn::CountTrue(d, hn::Eq(value, p1));
+    found[2] += hn::CountTrue(d, hn::Eq(value, p2));
+    found[3] += hn::CountTrue(d, hn::Eq(value, p3));
+  }
+  for (; i < count; ++i) {
+    for (uint32_t k = 0; k < kBuckets; ++k) found[k] += bytes[i] == wanted[k] ? 1 : 0;
+  }
+  uint64_t total = 0;
+  for (uint32_t k = 0; k < kBuckets; ++k) {
+    stats->exponents[wanted[k]] += found[k];
+    total += found[k];
+  }
+  return total;
 }
 
 /// Adds every byte in [1, below) to the histogram, one by one: right where few are left.
@@ -151,41 +222,44 @@ HWY_INLINE void CountRest(const uint8_t* bytes, size_t count, uint32_t below, Bl
   }
 }
 
-/// Adds the exponents of a block to the histogram; `left` of them are not zero. Counting one bucket at a time
-/// over packed bytes beats incrementing memory per value, because most of a block's values share a few
+/// Adds the exponents of a block to the histogram; `left` of them are not zero. Counting a few buckets at a
+/// time over packed bytes beats incrementing memory per value, because most of a block's values share a few
 /// exponents below the largest; the rest goes one by one.
-HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t left,
-                               const ExponentRange& range, BlockStats* stats) {
-  for (uint32_t bucket = range.highest; bucket >= range.lowest && left > 0; --bucket) {
-    if (left <= count / 32) return CountRest(exponents, count, bucket + 1, stats);
-    const uint64_t found = CountEqual(exponents, count, static_cast<uint8_t>(bucket));
-    stats->exponents[bucket] += found;
-    left -= found;
+HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t left, uint32_t highest,
+                               BlockStats* stats) {
+  for (uint32_t top = highest; left > 0; top -= kBuckets) {
+    if (left <= count / 64) return CountRest(exponents, count, top + 1, stats);
+    left -= CountBuckets(exponents, count, top, stats);
   }
+}
+
+/// Counts 0 < |x| < kHalfRoundsToNormal, where some exponent is low enough.
+HWY_INLINE uint64_t CountSubnormal(const float* values, const uint8_t* exponents, size_t count) {
+  // Biased exponent of 2^-15, the largest that FP16 may make subnormal: there, and only there, it depends.
+  constexpr uint8_t kBelowNormal = 127 - 15;
+  const uint64_t all = CountUpTo(exponents, count, kBelowNormal);
+  const bool some_depend = CountUpTo(exponents, count, kBelowNormal - 1) != all;
+  return some_depend ? CountBelow(values, count, kHalfRoundsToNormal) : all;
 }
 
 /// Adds one block of `size` values, a multiple of the lanes.
 HWY_INLINE void AddBlock(const float* values, size_t size, BlockStats* stats) {
   HWY_ALIGN uint8_t exponents[kBlock];
-  const BlockExtremes block = ReadBlock(values, size, exponents);
-  const uint64_t zeros = CountEqual(exponents, size, 0);
+  const BlockView block = ReadBlock(values, size, exponents);
   // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The
   // plain twin knows all of them.
   const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) ||
-                     (zeros > 0 && CountZeros(values, size) != zeros);
+                     (block.zeros > 0 && CountZeros(values, size) != block.zeros);
   if (plain) return AddValuesScalar(values, size, stats);
   stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
   stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
   stats->finite += size;
   stats->abs_sum += block.abs_sum;
-  if (zeros == size) return;
+  if (block.zeros == size) return;
   if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax)
     stats->overflow += CountAbove(values, size, kHalfMax);
-  const ExponentRange range = FindRange(exponents, size);
-  constexpr uint32_t kBelowNormal =
-      127 - 15;  // Biased exponent of 2^-15, the largest that FP16 may make subnormal.
-  if (range.lowest <= kBelowNormal) stats->subnormal += CountBelow(values, size, kHalfRoundsToNormal);
-  CountExponents(exponents, size, size - zeros, range, stats);
+  if (block.lowest < 127 - 14) stats->subnormal += CountSubnormal(values, exponents, size);
+  CountExponents(exponents, size, size - block.zeros, block.highest, stats);
 }
 
 void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
@@ -198,6 +272,8 @@ void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
   }
   AddValuesScalar(values, count, stats);
 }
+
+#endif  // HWY_TARGET == HWY_SCALAR
 
 }  // namespace HWY_NAMESPACE
 }  // namespace halfsafe

@@ -1,65 +1,11 @@
 #include "plan/cut.h"
 
 #include <algorithm>
-#include <boost/graph/adjacency_list.hpp>
-#include <boost/graph/boykov_kolmogorov_max_flow.hpp>
+
+#include "plan/flow_network.h"
 
 namespace halfsafe {
 namespace {
-
-using Traits = boost::adjacency_list_traits<boost::vecS, boost::vecS, boost::directedS>;
-using Vertex = boost::property<
-    boost::vertex_index_t, long,
-    boost::property<boost::vertex_color_t, boost::default_color_type,
-                    boost::property<boost::vertex_distance_t, long,
-                                    boost::property<boost::vertex_predecessor_t, Traits::edge_descriptor>>>>;
-using Edge =
-    boost::property<boost::edge_capacity_t, int64_t,
-                    boost::property<boost::edge_residual_capacity_t, int64_t,
-                                    boost::property<boost::edge_reverse_t, Traits::edge_descriptor>>>;
-using Graph = boost::adjacency_list<boost::vecS, boost::vecS, boost::directedS, Vertex, Edge>;
-
-class Network {
- public:
-  explicit Network(size_t vertices) : graph_(vertices) {}
-
-  /// Cutting `from` (source side) from `to` (sink side) costs `capacity`.
-  void Connect(size_t from, size_t to, int64_t capacity) {
-    if (from == to || capacity == 0) return;
-    const auto edge = boost::add_edge(from, to, graph_).first;
-    const auto back = boost::add_edge(to, from, graph_).first;
-    boost::put(boost::edge_capacity, graph_, edge, capacity);
-    boost::put(boost::edge_capacity, graph_, back, 0);
-    boost::put(boost::edge_reverse, graph_, edge, back);
-    boost::put(boost::edge_reverse, graph_, back, edge);
-  }
-
-  size_t AddVertex() { return boost::add_vertex(graph_); }
-
-  /// Per vertex, whether it is on the source's side of a minimum cut with the smallest source side.
-  std::vector<bool> SourceSide(size_t source, size_t sink) {
-    boost::boykov_kolmogorov_max_flow(graph_, source, sink);
-    const auto residual = boost::get(boost::edge_residual_capacity, graph_);
-    // The source tree of the algorithm may have been cut short, so reachability is walked once more.
-    std::vector<bool> side(boost::num_vertices(graph_), false);
-    std::vector<size_t> open = {source};
-    side[source] = true;
-    while (!open.empty()) {
-      const size_t vertex = open.back();
-      open.pop_back();
-      for (auto [edge, end] = boost::out_edges(vertex, graph_); edge != end; ++edge) {
-        const size_t target = boost::target(*edge, graph_);
-        if (boost::get(residual, *edge) <= 0 || side[target]) continue;
-        side[target] = true;
-        open.push_back(target);
-      }
-    }
-    return side;
-  }
-
- private:
-  Graph graph_;
-};
 
 bool IsFp32(int end, const std::vector<bool>& fp32) {
   return end == kFixedFp32 || (end >= 0 && fp32[static_cast<size_t>(end)]);
@@ -73,7 +19,7 @@ std::vector<bool> CheapestAssignment(const CutProblem& problem) {
   int64_t never = 1;
   for (const int64_t cost : problem.fp32_cost) never += cost;
   for (const CutTensor& tensor : problem.tensors) never += 2 * tensor.cast_cost;
-  Network network(nodes + 2);
+  FlowNetwork network(nodes + 2);
   for (size_t node = 0; node < nodes; ++node) {
     network.Connect(node, sink, problem.fp32_cost[node]);
     if (problem.must_fp32[node]) network.Connect(source, node, never);

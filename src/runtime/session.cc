@@ -11,12 +11,10 @@
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
 #include "model/walk.h"
+#include "runtime/chain_op.h"
 
 namespace halfsafe {
 namespace {
-
-constexpr char kTapDomain[] = "halfsafe.tap";
-constexpr char kRawPrefix[] = "halfsafe.raw/";  // Names of definitions whose taps took over the name.
 
 /// One environment for the process. Its threads serve all sessions: with threads of their own, idle sessions
 /// would spin against the one that works. The first session's number of threads is taken.
@@ -28,119 +26,6 @@ Ort::Env& Environment(int threads) {
     return Ort::Env(pools, ORT_LOGGING_LEVEL_FATAL, "halfsafe");
   }();
   return env;
-}
-
-std::string TapName(DType dtype) { return "Tap_" + DTypeName(dtype); }
-
-struct TapKernel {
-  TapKernel(TapHandler* tap_handler, DType type, const OrtKernelInfo* info)
-      : handler(tap_handler), dtype(type), id(Ort::ConstKernelInfo(info).GetAttribute<int64_t>("id")) {}
-
-  void Compute(OrtKernelContext* raw) const {
-    Ort::KernelContext context(raw);
-    const Ort::ConstValue input = context.GetInput(0);
-    const auto info = input.GetTensorTypeAndShapeInfo();
-    Tap tap;
-    tap.id = id;
-    tap.dtype = dtype;
-    tap.shape = info.GetShape();
-    tap.count = info.GetElementCount();
-    tap.input = input.GetTensorRawData();
-    tap.output = context.GetOutput(0, tap.shape).GetTensorMutableRawData();
-    tap.parallel = [&](size_t tasks, const std::function<void(size_t)>& task) {
-      context.ParallelFor(
-          [](void* work, size_t index) { (*static_cast<const std::function<void(size_t)>*>(work))(index); },
-          tasks, 0, const_cast<std::function<void(size_t)>*>(&task));
-    };
-    handler->Process(tap);
-  }
-
-  TapHandler* handler;
-  DType dtype;
-  int64_t id;
-};
-
-/// Shape inference of a tap: the output has the input's shape. The memory planner reuses the input only where
-/// it knows the output's shape.
-OrtStatusPtr SameShape(const OrtCustomOp*, OrtShapeInferContext* context) {
-  const OrtApi& api = Ort::GetApi();
-  OrtTensorTypeAndShapeInfo* info = nullptr;
-  if (OrtStatus* status = api.ShapeInferContext_GetInputTypeShape(context, 0, &info)) return status;
-  size_t rank = 0;
-  if (OrtStatus* status = api.GetDimensionsCount(info, &rank)) return status;
-  // Rank 0 is also what an unknown shape looks like here, so it is left open: a scalar costs nothing to copy.
-  if (rank == 0) return nullptr;
-  std::vector<int64_t> dims(rank);
-  if (OrtStatus* status = api.GetDimensions(info, dims.data(), rank)) return status;
-  std::vector<const char*> symbols(rank, "");
-  if (OrtStatus* status = api.GetSymbolicDimensions(info, symbols.data(), rank)) return status;
-  // A dimension without a value or a name would be taken for the number -1, so it gets a name of its own.
-  static std::atomic<uint64_t> counter{0};
-  std::vector<std::string> names(rank);
-  for (size_t i = 0; i < rank; ++i) {
-    names[i] = symbols[i] == nullptr ? "" : symbols[i];
-    if (dims[i] < 0 && names[i].empty()) names[i] = fmt::format("halfsafe_tap_{}", counter++);
-    symbols[i] = names[i].c_str();
-  }
-  OrtTensorTypeAndShapeInfo* result = nullptr;
-  ONNXTensorElementDataType type = ONNX_TENSOR_ELEMENT_DATA_TYPE_UNDEFINED;
-  if (OrtStatus* status = api.GetTensorElementType(info, &type)) return status;
-  if (OrtStatus* status = api.CreateTensorTypeAndShapeInfo(&result)) return status;
-  const std::unique_ptr<OrtTensorTypeAndShapeInfo, decltype(api.ReleaseTensorTypeAndShapeInfo)> owner(
-      result, api.ReleaseTensorTypeAndShapeInfo);
-  if (OrtStatus* status = api.SetTensorElementType(result, type)) return status;
-  if (OrtStatus* status = api.SetDimensions(result, dims.data(), rank)) return status;
-  if (OrtStatus* status = api.SetSymbolicDimensions(result, symbols.data(), rank)) return status;
-  return api.ShapeInferContext_SetOutputTypeShape(context, 0, result);
-}
-
-/// The operator that a tapped tensor passes through. In ONNX Runtime an operator without outputs would run
-/// last and keep every tensor alive; one that may write its output over its input costs neither memory nor a
-/// copy.
-struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
-  TapOp(TapHandler* tap_handler, DType type) : handler(tap_handler), dtype(type), name(TapName(type)) {
-    OrtCustomOp::GetMayInplace = [](int** input, int** output) -> size_t {
-      *input = new int(0);
-      *output = new int(0);
-      return 1;
-    };
-    OrtCustomOp::ReleaseMayInplace = [](int* input, int* output) {
-      delete input;
-      delete output;
-    };
-    OrtCustomOp::InferOutputShapeFn = &SameShape;
-  }
-  void* CreateKernel(const OrtApi&, const OrtKernelInfo* info) const {
-    return new TapKernel(handler, dtype, info);
-  }
-  const char* GetName() const { return name.c_str(); }
-  size_t GetInputTypeCount() const { return 1; }
-  size_t GetOutputTypeCount() const { return 1; }
-  ONNXTensorElementDataType GetInputType(size_t) const {
-    return static_cast<ONNXTensorElementDataType>(dtype);
-  }
-  ONNXTensorElementDataType GetOutputType(size_t) const {
-    return static_cast<ONNXTensorElementDataType>(dtype);
-  }
-
-  TapHandler* handler;
-  DType dtype;
-  std::string name;
-};
-
-/// Renames the definition of `name` in `graph` and appends the tap node that gives the name back.
-void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto* tap) {
-  const std::string name = *definition;
-  *definition = kRawPrefix + name;
-  tap->set_op_type(TapName(dtype));
-  tap->set_domain(kTapDomain);
-  tap->set_name("halfsafe.tap/" + name);
-  tap->add_input(*definition);
-  tap->add_output(name);
-  auto* attribute = tap->add_attribute();
-  attribute->set_name("id");
-  attribute->set_type(onnx::AttributeProto::INT);
-  attribute->set_i(id);
 }
 
 Error Refused(const std::string& path, const std::string& message) {
@@ -248,75 +133,9 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
   return result;
 }
 
-void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
-                const std::function<DType(const std::string&)>& dtype_of) {
-  onnx::ModelProto* proto = &model->proto;
-  std::unordered_map<std::string, onnx::TensorProto*> initializers;
-  for (auto& initializer : *proto->mutable_graph()->mutable_initializer())
-    initializers[initializer.name()] = &initializer;
-  // Names of unnamed nodes come from their outputs, which taps rename: all scopes are read before, inner
-  // graphs go first.
-  std::vector<std::pair<onnx::GraphProto*, std::string>> graphs;
-  ForEachGraph(proto->mutable_graph(), "",
-               [&](onnx::GraphProto* graph, const std::string& scope) { graphs.emplace_back(graph, scope); });
-  for (auto entry = graphs.rbegin(); entry != graphs.rend(); ++entry) {
-    const auto& [graph, scope] = *entry;
-    google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
-    nodes.Swap(graph->mutable_node());
-    const auto tap = [&](std::string* definition) {
-      const int64_t id = definition->empty() ? -1 : id_of(scope + *definition);
-      if (id >= 0) AppendTap(definition, id, dtype_of(scope + *definition), graph->add_node());
-    };
-    if (!scope.empty()) {
-      for (auto& input : *graph->mutable_input()) tap(input.mutable_name());
-    } else {
-      for (SessionWeight& weight : model->weights) {
-        tap(&weight.name);
-        if (initializers.contains(weight.name)) continue;
-        initializers.at(weight.name.substr(sizeof(kRawPrefix) - 1))->set_name(weight.name);
-      }
-    }
-    for (auto& node : nodes) {
-      onnx::NodeProto* kept = graph->add_node();
-      kept->Swap(&node);
-      // A pointer into the repeated field would move with it, so the taps of a node are added after its names
-      // changed.
-      std::vector<onnx::NodeProto> taps;
-      for (auto& output : *kept->mutable_output()) {
-        const int64_t id = output.empty() ? -1 : id_of(scope + output);
-        if (id < 0) continue;
-        const DType dtype = dtype_of(scope + output);
-        AppendTap(&output, id, dtype, &taps.emplace_back());
-      }
-      for (auto& node_tap : taps) graph->add_node()->Swap(&node_tap);
-    }
-  }
-  auto* import = proto->add_opset_import();
-  import->set_domain(kTapDomain);
-  import->set_version(1);
-}
-
-void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto) {
-  ForEachGraph(proto->mutable_graph(), "", [&](onnx::GraphProto* graph, const std::string& scope) {
-    if (scope.empty()) return;
-    for (auto& output : *graph->mutable_output()) {
-      const int id = index.FindTensor(scope + output.name());
-      if (id < 0 || !index.tensor(id).has_rank || !index.tensor(id).is_tensor) continue;
-      auto* type = output.mutable_type()->mutable_tensor_type();
-      if (type->has_shape()) continue;
-      if (type->elem_type() == 0) type->set_elem_type(static_cast<int>(index.tensor(id).dtype));
-      auto* shape = type->mutable_shape();
-      for (const int64_t dim : index.tensor(id).shape) {
-        auto* written = shape->add_dim();
-        if (dim >= 0) written->set_dim_value(dim);
-      }
-    }
-  });
-}
-
 struct Session::Ops {
   Ort::CustomOpDomain domain{kTapDomain};
-  std::vector<std::unique_ptr<TapOp>> taps;
+  std::vector<std::shared_ptr<OrtCustomOp>> taps;
 };
 
 Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
@@ -326,9 +145,10 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
-      ops_->taps.push_back(std::make_unique<TapOp>(options.taps, dtype));
-      ops_->domain.Add(ops_->taps.back().get());
+      ops_->taps.push_back(MakeTapOp(options.taps, dtype));
     }
+    if (!model.chains.empty()) ops_->taps.push_back(MakeChainOp(options.taps, model.chains));
+    for (const auto& op : ops_->taps) ops_->domain.Add(op.get());
     native.Add(ops_->domain);
   }
   try {

@@ -4,7 +4,6 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <filesystem>
-#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -12,7 +11,8 @@
 
 #include "halfsafe/model.h"
 #include "halfsafe/sample.h"
-#include "model/graph_index.h"
+#include "runtime/chain.h"
+#include "runtime/tap.h"
 
 namespace halfsafe {
 
@@ -31,41 +31,12 @@ struct SessionModel {
   std::string path;  ///< Of the model, for messages.
   onnx::ModelProto proto;
   std::vector<SessionWeight> weights;
+  std::vector<Chain> chains;  ///< What the graph's Chain nodes compute, by their attribute `chain`.
 };
 
 /// `model` must outlive the result: its weights are referred to, not copied. Tensors of more than `large`
 /// bytes become weights; 16-bit ones of more than `large_16_bit`.
 SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t large_16_bit = 1024);
-
-/// One tensor on its way from its producer to its readers.
-struct Tap {
-  int64_t id = 0;  ///< The number given to InsertTaps.
-  DType dtype = DType::kFloat;
-  const void* input = nullptr;
-  void* output = nullptr;  ///< Often the same memory as `input`.
-  size_t count = 0;        ///< Elements.
-  std::vector<int64_t> shape;
-  /// Runs `task(0..tasks-1)` on the session's threads.
-  std::function<void(size_t tasks, const std::function<void(size_t)>& task)> parallel;
-};
-
-/// Sees every tapped tensor of a session, and may change it on its way.
-class TapHandler {
- public:
-  virtual ~TapHandler() = default;
-  /// Must fill `tap.output` (copying where it is not `tap.input`).
-  virtual void Process(const Tap& tap) = 0;
-};
-
-/// Puts a tap behind the definition of every tensor for which `id_of(full name)` is not negative and
-/// `dtype_of` names a float type: results, inputs of bodies, and weights that lie outside the graph. The
-/// tapped tensor keeps its name, its definition gets another.
-void InsertTaps(SessionModel* model, const std::function<int64_t(const std::string&)>& id_of,
-                const std::function<DType(const std::string&)>& dtype_of);
-
-/// Gives outputs of bodies that declare no shape the one that `index` knows: ONNX Runtime wants it declared
-/// or inferred, and does not infer through taps there.
-void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto);
 
 struct SessionOptions {
   int threads = 0;  ///< 0: one per core.

@@ -7,6 +7,7 @@
 
 #include "model/graph_index.h"
 #include "runtime/session.h"
+#include "runtime/tap.h"
 
 namespace halfsafe {
 
