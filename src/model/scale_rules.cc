@@ -29,16 +29,27 @@ bool IsFp32(const GraphIndex& index, int tensor) {
   return tensor >= 0 && index.tensor(tensor).is_tensor && index.tensor(tensor).dtype == DType::kFloat;
 }
 
-/// Forms of an operator that its rule does not describe: training, and reductions that multiply.
-bool OutsideRule(const NodeInfo& node) {
+/// Forms of an operator that its rule does not describe.
+bool OutsideRule(const GraphIndex& index, const NodeInfo& node) {
   const onnx::NodeProto& proto = *node.proto;
   const std::string& op = proto.op_type();
   const auto used = [](const std::vector<int>& tensors, size_t slot) {
     return slot < tensors.size() && tensors[slot] >= 0;
   };
-  if (op == "Dropout") return used(node.inputs, 2);
-  const bool statistics = op == "BatchNormalization" || op == "LayerNormalization";
-  if (statistics) return used(node.outputs, 1) || used(node.outputs, 2);
+  // In training, or with a mask of ones and zeros that is FP32, as before opset 10.
+  if (op == "Dropout")
+    return used(node.inputs, 2) || (node.outputs.size() > 1 && IsFp32(index, node.outputs[1]));
+  if (op == "BatchNormalization" && IntAttribute(proto, "training_mode", 0) != 0) return true;
+  // Statistics have other exponents than the first result, and so have the keys that Attention hands on.
+  if (op == "BatchNormalization" || op == "LayerNormalization" || op == "Attention") {
+    for (size_t slot = 1; slot < node.outputs.size(); ++slot) {
+      if (used(node.outputs, slot)) return true;
+    }
+  }
+  // Roots other than the square root do not commute with rounding.
+  if (op.ends_with("LpPool")) return IntAttribute(proto, "p", 2) > 2;
+  // Without axes runtimes disagree on whether the values are squared.
+  if (op == "ReduceSumSquare") return IntAttribute(proto, "noop_with_empty_axes", 0) != 0;
   if (op.starts_with("Scatter")) {
     const auto* reduction = FindAttribute(proto, "reduction");
     return reduction != nullptr && reduction->s() == "mul";
@@ -85,6 +96,7 @@ std::optional<float> ScalableAttribute(const NodeInfo& node, std::string_view na
 ScaleRules::ScaleRules(const Model& model, const GraphIndex& index) : model_(model), index_(index) {
   returned_as_.resize(index.graphs().size());
   becomes_.resize(index.nodes().size());
+  states_.resize(index.nodes().size());
   is_handed_on_.assign(index.tensors().size(), false);
   for (size_t graph = 0; graph < index.graphs().size(); ++graph)
     returned_as_[graph].assign(index.graphs()[graph].outputs.size(), -1);
@@ -109,7 +121,7 @@ NodeScaling ScaleRules::Fit(int id) const {
   for (const int input : node.inputs)
     scaling.ports.push_back(IsFp32(index_, input) ? Port::kTrue : Port::kIgnored);
   const ScaleRule* rule = RuleOf(*node.proto);
-  if (rule == nullptr || OutsideRule(node)) return scaling;
+  if (rule == nullptr || OutsideRule(index_, node)) return scaling;
 
   NodeScaling fitted = scaling;
   fitted.output = rule->output;
@@ -135,7 +147,7 @@ NodeScaling ScaleRules::Fit(int id) const {
   if (node.proto->op_type() == "Pow") {
     const double power = PowerOf(node);
     // Powers of two stay powers of two for halves and quarters too, where the exponent divides.
-    if (!(std::fabs(power) <= 16.0) || power * 4.0 != std::floor(power * 4.0)) return scaling;
+    if (!(std::fabs(power) <= 16.0) || power == 0.0 || power * 4.0 != std::floor(power * 4.0)) return scaling;
     int numerator = static_cast<int>(power * 4.0), denominator = 4;
     while (denominator > 1 && numerator % 2 == 0) numerator /= 2, denominator /= 2;
     fitted.output = denominator;
@@ -178,11 +190,29 @@ void ScaleRules::ReadBodies(int id) {
       pair_up(node.inputs[slot], graph.inputs[slot]);
       const size_t returned = op == "Loop" ? slot - 1 : slot;
       if (slot >= states || returned >= graph.outputs.size()) continue;
-      // A state comes back into the body.
+      // A state comes back into the body, and is a result in the end.
       returned_as_[static_cast<size_t>(body)][returned] = graph.inputs[slot];
       pair_up(graph.outputs[returned], graph.inputs[slot]);
+      if (returned - first >= node.outputs.size()) continue;
+      const int result = node.outputs[returned - first];
+      pair_up(graph.inputs[slot], result);
+      if (IsFp32(index_, result)) states_[static_cast<size_t>(id)].emplace_back(graph.inputs[slot], result);
     }
   }
+}
+
+int ScaleRules::OneExponent(const NodeInfo& node, const Exponents& exponents) const {
+  std::optional<int> output;
+  for (const int tensor : node.outputs) {
+    if (!IsFp32(index_, tensor)) continue;
+    const int exponent = exponents[static_cast<size_t>(tensor)];
+    if (output && *output != exponent) {
+      throw BadInput("the results of node " + node.name + " (" + node.proto->op_type() +
+                     ") need one exponent, and the plan gives them several");
+    }
+    output = exponent;
+  }
+  return output.value_or(0);
 }
 
 std::vector<int> ScaleRules::OperandExponents(int id, const Exponents& exponents) const {
@@ -195,12 +225,15 @@ std::vector<int> ScaleRules::OperandExponents(int id, const Exponents& exponents
     for (size_t slot = 0; slot < becomes.size(); ++slot) {
       if (becomes[slot] >= 0) read[slot] = exponents[static_cast<size_t>(becomes[slot])];
     }
+    for (const auto& [state, result] : states_[static_cast<size_t>(id)]) {
+      if (exponents[static_cast<size_t>(state)] == exponents[static_cast<size_t>(result)]) continue;
+      throw BadInput("node " + node.name + " (" + node.proto->op_type() +
+                     ") returns what its body reads as " + index_.tensor(state).name +
+                     ", and the plan gives the two different exponents");
+    }
     return read;
   }
-  int output = 0;
-  for (const int tensor : node.outputs) {
-    if (scaling.output != 0 && IsFp32(index_, tensor)) output = exponents[static_cast<size_t>(tensor)];
-  }
+  const int output = scaling.output == 0 ? 0 : OneExponent(node, exponents);
   const bool sums = std::any_of(scaling.factor.begin(), scaling.factor.end(), [](int f) { return f != 0; });
   int left = sums ? scaling.output * output : 0;  // What the sum of inputs must come to.
   for (size_t slot = 0; slot < read.size(); ++slot) {

@@ -90,6 +90,8 @@ class ScaleRules {
  private:
   NodeScaling Fit(int node) const;
   double PowerOf(const NodeInfo& node) const;
+  /// The exponent of all FP32 results of a node. Throws where they have several.
+  int OneExponent(const NodeInfo& node, const Exponents& exponents) const;
   void ReadBodies(int node);
 
   const Model& model_;
@@ -101,6 +103,8 @@ class ScaleRules {
   std::vector<std::vector<int>> returned_as_;
   /// Per control flow node and input: the body's tensor that it becomes; -1 for none.
   std::vector<std::vector<int>> becomes_;
+  /// Per control flow node: the body's tensor of each state that goes around, and the node's result.
+  std::vector<std::vector<std::pair<int, int>>> states_;
 };
 
 /// What a scaled attribute of the node is worth: its value, or the schema's default; nothing where it has

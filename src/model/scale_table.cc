@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <array>
 
 #include "model/scale_rules.h"
@@ -12,22 +13,25 @@ constexpr ScaleRule Ignores(std::string_view op) { return {op, "?", 0}; }
 constexpr ScaleRule Recurrent(std::string_view op) { return {op, "++", 0}; }
 constexpr ScaleRule Normalizes(std::string_view op) { return {op, "?==", 1, {{"epsilon", -2}}}; }
 
-/// Sorted by name, which a test holds.
+/// Sorted by name.
 constexpr std::array kTable = {
     Passes("Abs"),
     ScaleRule{"Add", "=="},
     Ignores("ArgMax"),
     Ignores("ArgMin"),
+    ScaleRule{"Attention", "11=11="},
     Passes("AveragePool"),
     ScaleRule{"BatchNormalization", "++=0v", 1, {{"epsilon", -1, 4}}},
     ScaleRule{"Celu", "=", 1, {{"alpha", -1}}},
     Passes("CenterCropPad"),
     ScaleRule{"Clip", "===", 1, {{"min", -1}, {"max", -1}}},
+    Passes("Col2Im"),
     Passes("Compress"),
     Ties("Concat"),
     ScaleRule{"Conv", "++="},
     ScaleRule{"ConvTranspose", "++="},
     Passes("CumSum"),
+    Passes("DFT"),
     ScaleRule{"DeformConv", "++1=1"},
     Passes("DepthToSpace"),
     ScaleRule{"Div", "+-"},
@@ -38,7 +42,7 @@ constexpr std::array kTable = {
     ScaleRule{"Erf", "1", 0, {}, -4.0, 4.0},
     Passes("Expand"),
     Passes("Flatten"),
-    ScaleRule{"GRU", "++", 0},
+    Recurrent("GRU"),
     Passes("Gather"),
     Passes("GatherElements"),
     Passes("GatherND"),
@@ -71,14 +75,16 @@ constexpr std::array kTable = {
     Passes("MaxUnpool"),
     Ties("Mean"),
     Ties("Min"),
+    ScaleRule{"Mod", "=="},
     ScaleRule{"Mul", "++"},
     Passes("Neg"),
     Ignores("NonZero"),
+    ScaleRule{"OneHot", "11="},
     Passes("PRelu"),
     ScaleRule{"Pad", "=1=", 1, {{"value", -1}}},
     ScaleRule{"Pow", "p1"},
-    Recurrent("RNN"),
     ScaleRule{"RMSNormalization", "?=", 1, {{"epsilon", -2}}},
+    Recurrent("RNN"),
     ScaleRule{"Reciprocal", "-"},
     Passes("ReduceL1"),
     Passes("ReduceL2"),
@@ -92,6 +98,8 @@ constexpr std::array kTable = {
     ScaleRule{"Resize", "=", 1, {{"extrapolation_value", -1}}},
     Passes("ReverseSequence"),
     Passes("RoiAlign"),
+    Passes("RotaryEmbedding"),
+    Passes("STFT"),
     ScaleRule{"Scatter", "=1="},
     ScaleRule{"ScatterElements", "=1="},
     ScaleRule{"ScatterND", "=1="},
@@ -110,15 +118,18 @@ constexpr std::array kTable = {
     Ties("Sum"),
     // Exactly rounded, tanh is 1 from 9.011 on; the kernel stops at 9.
     ScaleRule{"Tanh", "1", 0, {}, -10.0, 10.0},
+    ScaleRule{"TensorScatter", "=="},
     ScaleRule{"ThresholdedRelu", "=", 1, {{"alpha", -1}}},
     Passes("Tile"),
     Passes("TopK"),
     Passes("Transpose"),
     Passes("Trilu"),
+    Passes("Unique"),
     Passes("Unsqueeze"),
     Passes("Upsample"),
     ScaleRule{"Where", "1=="},
 };
+static_assert(std::ranges::is_sorted(kTable, {}, &ScaleRule::op_type));
 
 }  // namespace
 
