@@ -97,4 +97,18 @@ struct Widening {
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress);
 
+/// What taking nodes back to FP16 found.
+struct Narrowing {
+  std::vector<std::string> nodes;  ///< Nodes that widening had taken and that are FP16 again.
+  uint64_t checks = 0;             ///< Models that were checked on the way.
+  /// Each of the remaining ones was tried: with it in FP16, and nothing else changed, the check fails.
+  bool minimal = false;
+};
+
+/// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as
+/// long as the check stays right, halves of them first, then one by one. Stops after `seconds`, with a plan
+/// that is right. `check` must be the right result for `plan`.
+Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+                 const CheckOptions& options, double seconds, Progress* progress);
+
 }  // namespace halfsafe

@@ -20,6 +20,7 @@ struct FixOptions {
   ScanOptions scan;
   PlanOptions plan;
   CheckOptions check;
+  double budget = 3.0;   ///< Seconds for taking nodes back to FP16 after widening.
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
 };
 
@@ -30,13 +31,14 @@ struct FixResult {
   CheckResult check;
   std::optional<CheckResult> holdout;  ///< The check on the samples kept out of calibration.
   std::vector<Widening> widenings;     ///< Steps after the first check, in order.
+  Narrowing narrowing;                 ///< What of that was taken back.
   bool right = false;
   bool only_fp32 = false;  ///< Nothing is left in FP16.
 };
 
 /// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and
-/// check again. Each stage is also a function of its own, and gives the same result. Throws what the stages
-/// throw.
+/// check again; then take back those that needn't have moved. Each stage is also a function of its own, and
+/// gives the same result. Throws what the stages throw.
 FixResult Fix(const Model& model, const SampleSource& samples, const FixOptions& options, Progress* progress);
 
 }  // namespace halfsafe

@@ -57,8 +57,8 @@ struct Plan {
   std::vector<IoPlan> io;
   std::vector<std::string> warnings;
 
-  /// Nodes in FP32, in graph order.
-  std::vector<const NodePlan*> Fp32Nodes() const;
+  /// Nodes of one precision, in graph order.
+  std::vector<const NodePlan*> NodesIn(Precision precision) const;
 };
 
 /// How tensors that overflow are repaired.
@@ -71,7 +71,7 @@ enum class Repair {
 
 struct PlanOptions {
   Repair repair = Repair::kAuto;
-  double threshold = 10000.0;    ///< Tensors with abs_max past this are not stored in FP16.
+  double threshold = 10000.0;    ///< Nothing past this, as it is stored, is FP16.
   double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
   bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.

@@ -41,6 +41,7 @@ struct FixCommand {
     report.casts = CountCasts(result.fixed);
     report.tolerance = options.check.tolerance;
     report.widenings = result.widenings;
+    report.narrowing = result.narrowing;
     report.check = std::move(result.check);
     report.holdout = std::move(result.holdout);
     report.verdict = !result.right ? "not-right" : result.only_fp32 ? "right-but-fp32" : "right";
@@ -101,6 +102,10 @@ Command SetUpFix(CLI::App* app) {
   app->add_option("--holdout", command->options.holdout,
                   "Share of the samples kept out of calibration and checked at the end")
       ->check(CLI::Range(0.0, 0.99));
+  app->add_option(
+         "--budget", command->options.budget,
+         "Seconds to spend on taking nodes back to FP16 that widening needn't have taken (default 3)")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--save-outputs", command->options.check.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddPlanOptions(app, &command->common, &command->options.plan);

@@ -57,6 +57,14 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     fixed = Apply(model, plan);
     result = Check(model, fixed, samples, check, progress);
   }
+  Narrowing narrowing;
+  if (result.fixed.right && !widenings.empty()) {
+    narrowing = Narrow(model, &plan, samples, result, check, options.budget, progress);
+    if (!narrowing.nodes.empty()) {
+      fixed = Apply(model, plan);
+      result = Check(model, fixed, samples, check, progress);
+    }
+  }
   if (!options.check.save_outputs.empty()) {
     check.plain = true;
     check.save_outputs = options.check.save_outputs;
@@ -69,8 +77,9 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(), [](const NodePlan& node) {
     return node.precision != Precision::kFp32;
   });
-  FixResult fix{std::move(ranges),    std::move(plan), std::move(fixed), std::move(result), std::nullopt,
-                std::move(widenings), false,           only_fp32};
+  FixResult fix{std::move(ranges),    std::move(plan), std::move(fixed),
+                std::move(result),    std::nullopt,    std::move(widenings),
+                std::move(narrowing), false,           only_fp32};
   check.ranges = nullptr;
   check.kept_outputs = nullptr;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);

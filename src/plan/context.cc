@@ -7,8 +7,13 @@
 namespace halfsafe {
 
 void PlanContext::PinNode(int node, std::string_view reason, const std::string& evidence) {
-  if (node < 0 || !pins[static_cast<size_t>(node)].reason.empty()) return;
-  pins[static_cast<size_t>(node)] = {std::string(reason), evidence};
+  if (node < 0) return;
+  Pin& pin = pins[static_cast<size_t>(node)];
+  if (pin.reason.empty()) {
+    pin = {std::string(reason), evidence, range_rule};
+  } else {
+    pin.range = pin.range && range_rule;
+  }
 }
 
 void PlanContext::PinTensor(int tensor, std::string_view reason, const std::string& evidence) {
@@ -35,7 +40,8 @@ std::string Evidence(const TensorStats& stats, int exponent) {
   if (stats.inf_count > 0)
     return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
   const std::string scaled =
-      exponent == 0 ? "" : fmt::format("{}: {:.6g}", StoredTimes(exponent), std::ldexp(stats.abs_max, -exponent));
+      exponent == 0 ? ""
+                    : fmt::format("{}: {:.6g}", StoredTimes(exponent), std::ldexp(stats.abs_max, -exponent));
   return fmt::format("{} reaches {:.6g}{}{}", stats.name, stats.abs_max, sample, scaled);
 }
 

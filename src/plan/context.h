@@ -16,6 +16,7 @@ namespace halfsafe {
 struct Pin {
   std::string reason;  ///< Empty: free.
   std::string evidence;
+  bool range = false;  ///< Only FP16's range speaks against it: BF16, with FP32's range, would do.
 };
 
 /// What the rules read, and where they leave their findings.
@@ -37,9 +38,12 @@ struct PlanContext {
   std::set<std::pair<int, int>> guards;
   std::vector<std::string> warnings;
 
-  /// The first rule to pin a node gives the reason.
+  /// The rule whose turn it is.
+  bool range_rule = false;
+
+  /// The first rule to pin a node gives the reason; BF16 is ruled out by any rule that is not about range.
   void PinNode(int node, std::string_view reason, const std::string& evidence);
-  /// The tensor is never stored in FP16: its writer and every reader stay FP32.
+  /// The tensor is never stored in FP16: its writer and every reader are pinned.
   void PinTensor(int tensor, std::string_view reason, const std::string& evidence);
   /// The exponent that reader `reader` of the tensor (see TensorPorts::readers) reads it with.
   int ReadExponent(int tensor, size_t reader) const;

@@ -8,7 +8,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "plan/context.h"
-#include "plan/cut.h"
+#include "plan/expansion.h"
 #include "plan/exponents.h"
 #include "plan/guards.h"
 #include "plan/masks.h"
@@ -42,12 +42,25 @@ int64_t Fp32Cost(const PlanContext& context, const NodeInfo& node) {
   return static_cast<int64_t>(std::llround(cost));
 }
 
-CutProblem MakeCutProblem(const PlanContext& context, const std::vector<IoPlan>& io) {
-  CutProblem problem;
+/// BF16 is as fast as FP16 and has fewer bits, so it is for what FP16's range rules out: this share of what
+/// FP32 costs more keeps it from anywhere else.
+constexpr int64_t kBf16Divisor = 16;
+
+bool OffersBf16(const PlanContext& context, size_t node) {
+  const Repair repair = context.options.repair;
+  if (repair != Repair::kAuto && repair != Repair::kBf16) return false;
+  const Pin& pin = context.pins[node];
+  return (pin.reason.empty() || pin.range) && context.ports.AllowsBf16(static_cast<int>(node)) &&
+         context.ports.Switchable(static_cast<int>(node));
+}
+
+PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<IoPlan>& io) {
+  PrecisionProblem problem;
   for (size_t id = 0; id < context.index.nodes().size(); ++id) {
     const bool switchable = context.ports.Switchable(static_cast<int>(id));
-    problem.fp32_cost.push_back(switchable ? Fp32Cost(context, context.index.nodes()[id]) : 0);
-    problem.must_fp32.push_back(!context.pins[id].reason.empty());
+    const int64_t fp32 = switchable ? Fp32Cost(context, context.index.nodes()[id]) : 0;
+    problem.nodes.push_back(
+        {{0, fp32 / kBf16Divisor, fp32}, {context.pins[id].reason.empty(), OffersBf16(context, id), true}});
   }
   for (size_t id = 0; id < context.index.tensors().size(); ++id) {
     const TensorInfo& tensor = context.index.tensors()[id];
@@ -114,7 +127,8 @@ void WarnOfWeights(PlanContext* context) {
     const int number = static_cast<int>(id);
     const TensorInfo& tensor = context->index.tensor(number);
     const TensorStats* stats = tensor.kind == TensorKind::kConstant ? context->Stats(number) : nullptr;
-    if (stats == nullptr || tensor.dtype != DType::kFloat || context->ports.of(number).readers.empty()) continue;
+    if (stats == nullptr || tensor.dtype != DType::kFloat || context->ports.of(number).readers.empty())
+      continue;
     const int exponent = context->ReadExponent(number, 0);
     for (const auto& [power, count] : stats->exponents)
       subnormal += exponent != 0 && power - exponent < -14 ? count : 0;
@@ -138,8 +152,8 @@ void WarnOfBrokenModel(PlanContext* context) {
   }
 }
 
-Plan Finish(const PlanContext& context, const CutProblem& problem, const std::vector<bool>& fp32,
-            std::vector<IoPlan> io) {
+Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
+            const std::vector<Precision>& precisions, std::vector<IoPlan> io) {
   Plan plan;
   plan.model_sha256 = context.model.sha256();
   plan.io = std::move(io);
@@ -155,15 +169,17 @@ Plan Finish(const PlanContext& context, const CutProblem& problem, const std::ve
     if (!context.ports.Switchable(static_cast<int>(id)) && pin.reason.empty()) continue;
     if (!context.ports.Switchable(static_cast<int>(id)) && context.ports.WhyNot(static_cast<int>(id)).empty())
       continue;
+    const Precision precision = precisions[id];
     if (!pin.reason.empty()) {
-      plan.nodes.push_back({node.name, Precision::kFp32, pin.reason, pin.evidence});
-    } else if (fp32[id]) {
+      plan.nodes.push_back({node.name, precision, pin.reason, pin.evidence});
+    } else if (precision != Precision::kFp16) {
       plan.nodes.push_back(
-          {node.name, Precision::kFp32, "cheaper-than-casts",
+          {node.name, precision, "cheaper-than-casts",
            fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves",
-                       problem.fp32_cost[id])});
+                       problem.nodes[id].cost[static_cast<size_t>(precision)])});
     } else {
-      plan.nodes.push_back({node.name, Precision::kFp16, "safe", SafeEvidence(context, static_cast<int>(id))});
+      plan.nodes.push_back(
+          {node.name, Precision::kFp16, "safe", SafeEvidence(context, static_cast<int>(id))});
     }
   }
   return plan;
@@ -183,10 +199,10 @@ std::string_view PrecisionName(Precision precision) {
   return "fp32";
 }
 
-std::vector<const NodePlan*> Plan::Fp32Nodes() const {
+std::vector<const NodePlan*> Plan::NodesIn(Precision precision) const {
   std::vector<const NodePlan*> found;
   for (const NodePlan& node : nodes) {
-    if (node.precision == Precision::kFp32) found.push_back(&node);
+    if (node.precision == precision) found.push_back(&node);
   }
   return found;
 }
@@ -199,19 +215,22 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   const GraphIndex index(model);
   const PrecisionPorts ports(index);
   const ScaleRules scales(model, index);
-  PlanContext context{model, index, ports, scales, ranges, options, {}, {}, {}, {}, {}, {}, {}, {}};
+  PlanContext context{model, index, ports, scales, ranges, options, {}, {}, {}, {}, {}, {}, {}, {}, false};
   context.pins.resize(index.nodes().size());
   context.io_stays_fp32.assign(index.tensors().size(), false);
   context.mask_fits.assign(index.tensors().size(), false);
   FindMasks(&context);
   ChooseExponents(&context);
   FindGuards(&context);
-  for (const Rule& rule : Rules()) rule.apply(&context, rule.name);
+  for (const Rule& rule : Rules()) {
+    context.range_rule = rule.range;
+    rule.apply(&context, rule.name);
+  }
   WarnOfBrokenModel(&context);
   WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
-  const CutProblem problem = MakeCutProblem(context, io);
-  return Finish(context, problem, CheapestAssignment(problem), std::move(io));
+  const PrecisionProblem problem = MakeProblem(context, io);
+  return Finish(context, problem, CheapestPrecisions(problem), std::move(io));
 }
 
 Plan PlainFp16Plan(const Model& model) {

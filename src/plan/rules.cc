@@ -176,8 +176,7 @@ void PartialSums(PlanContext* context, std::string_view name) {
                                  : context->exponents[static_cast<size_t>(tensor)];
     const double bound = std::ldexp(*stats.sum_bound, -exponent);
     if (bound <= kHalfMax) continue;
-    context->PinNode(producer, name,
-                     fmt::format("partial sums of {} may reach {:.4g}", stats.name, bound));
+    context->PinNode(producer, name, fmt::format("partial sums of {} may reach {:.4g}", stats.name, bound));
   }
 }
 
@@ -233,8 +232,9 @@ void ConstantVanishes(PlanContext* context, std::string_view name) {
     const double largest = std::ldexp(stats.abs_max, -exponent);
     if (stats.count == 0 || largest == 0.0 || largest >= 0x1p-25) return;
     if (context->guards.contains({tensor, node})) return;
-    context->PinNode(node, name,
-                     fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest, StoredTimes(exponent)));
+    context->PinNode(
+        node, name,
+        fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest, StoredTimes(exponent)));
   });
 }
 
@@ -273,19 +273,21 @@ void PoleVanishes(PlanContext* context, std::string_view name) {
 }
 
 constexpr Rule kRules[] = {
-    {"user", &PinnedByUser, "You asked for FP32 with --keep or --keep-op."},
-    {"no-half-type", &NoHalfType, "The operator has no FP16 form in the model's opset."},
-    {"index-arithmetic", &IndexArithmetic,
+    {"user", &PinnedByUser, false, "You asked for FP32 with --keep or --keep-op."},
+    {"no-half-type", &NoHalfType, false, "The operator has no FP16 form in the model's opset."},
+    {"index-arithmetic", &IndexArithmetic, false,
      "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
-    {"overflow", &TensorOverflows,
+    {"overflow", &TensorOverflows, true,
      "A tensor that the node writes or reads passes the threshold, or is infinite."},
-    {"not-observed", &NotObserved, "No sample showed what a tensor of the node does."},
-    {"partial-sums", &PartialSums, "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
-    {"weight-out-of-range", &WeightOutOfRange, "A weight passes 65504."},
-    {"folded-weight-out-of-range", &FoldedWeightOutOfRange,
+    {"not-observed", &NotObserved, false, "No sample showed what a tensor of the node does."},
+    {"partial-sums", &PartialSums, true,
+     "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
+    {"weight-out-of-range", &WeightOutOfRange, true, "A weight passes 65504."},
+    {"folded-weight-out-of-range", &FoldedWeightOutOfRange, true,
      "Folded together as engine builders do, the weights pass 65504."},
-    {"constant-vanishes", &ConstantVanishes, "FP16 turns a constant, such as an epsilon, into zero."},
-    {"pole-vanishes", &PoleVanishes, "FP16 turns values into zero where the next operator divides by them."},
+    {"constant-vanishes", &ConstantVanishes, true, "FP16 turns a constant, such as an epsilon, into zero."},
+    {"pole-vanishes", &PoleVanishes, true,
+     "FP16 turns values into zero where the next operator divides by them."},
 };
 
 }  // namespace

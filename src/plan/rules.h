@@ -11,6 +11,7 @@ namespace halfsafe {
 struct Rule {
   std::string_view name;
   void (*apply)(PlanContext*, std::string_view name);
+  bool range;             ///< Whether it is about FP16's range alone, which BF16 doesn't share.
   std::string_view what;  ///< One sentence for --explain and docs/rules.md.
 };
 

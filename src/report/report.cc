@@ -44,11 +44,18 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report) {
   const GraphIndex index(model);
   report->nodes = plan.nodes.size();
-  for (const NodePlan* node : plan.Fp32Nodes()) {
-    const int id = index.FindNode(node->name);
-    report->fp32_nodes.push_back(
-        {node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
+  for (const auto& [precision, nodes] :
+       {std::pair{Precision::kFp32, &report->fp32_nodes}, std::pair{Precision::kBf16, &report->bf16_nodes}}) {
+    for (const NodePlan* node : plan.NodesIn(precision)) {
+      const int id = index.FindNode(node->name);
+      nodes->push_back(
+          {node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
+    }
   }
+  if (!report->bf16_nodes.empty())
+    report->warnings.push_back(
+        "the fixed model has BF16 nodes, which ONNX Runtime's CPU provider does not run: the check emulates "
+        "them");
   report->constants = plan.constants;
   report->rescaled = plan.tensors;
   report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());

@@ -8,8 +8,8 @@
 
 namespace halfsafe {
 
-/// A node kept in FP32, for tables.
-struct Fp32Node {
+/// A node that is not FP16, for tables.
+struct WideNode {
   std::string name;
   std::string op_type;
   std::string reason;
@@ -39,7 +39,8 @@ struct Report {
   std::vector<std::string>
       partial_sums;    ///< Tensors whose sums on the way may pass 65504 although they don't.
   uint64_t nodes = 0;  ///< Nodes that could be FP16 or had to stay FP32.
-  std::vector<Fp32Node> fp32_nodes;
+  std::vector<WideNode> fp32_nodes;
+  std::vector<WideNode> bf16_nodes;
   std::vector<ConstantPlan> constants;
   std::vector<TensorPlan> rescaled;          ///< Tensors and constants stored times a power of two.
   std::optional<double> fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
@@ -49,6 +50,7 @@ struct Report {
   std::optional<CheckResult> check;
   std::optional<CheckResult> holdout;
   std::vector<Widening> widenings;
+  Narrowing narrowing;
   Tolerance tolerance;
   std::vector<std::string> warnings;
   std::string verdict;  ///< "right", "right-but-fp32" or "not-right"; empty without a check.

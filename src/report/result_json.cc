@@ -89,12 +89,15 @@ std::string ToJson(const Report& report) {
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();
   json["holdout"] = report.holdout ? ToJson(report.holdout->fixed) : Json();
   json["overflowing"] = Overflowing(report);
-  json["fp32_nodes"] = Json::array();
-  for (const Fp32Node& node : report.fp32_nodes) {
-    json["fp32_nodes"].push_back({{"name", node.name},
-                                  {"op_type", node.op_type},
-                                  {"reason", node.reason},
-                                  {"evidence", node.evidence}});
+  for (const auto& [key, nodes] :
+       {std::pair{"fp32_nodes", &report.fp32_nodes}, std::pair{"bf16_nodes", &report.bf16_nodes}}) {
+    json[key] = Json::array();
+    for (const WideNode& node : *nodes) {
+      json[key].push_back({{"name", node.name},
+                           {"op_type", node.op_type},
+                           {"reason", node.reason},
+                           {"evidence", node.evidence}});
+    }
   }
   json["constants"] = Json::array();
   for (const ConstantPlan& constant : report.constants) {
@@ -107,6 +110,9 @@ std::string ToJson(const Report& report) {
   json["rescaled"] = Json::array();
   for (const TensorPlan& tensor : report.rescaled)
     json["rescaled"].push_back({{"name", tensor.name}, {"exponent", tensor.exponent}});
+  json["narrowing"] = {{"nodes", report.narrowing.nodes},
+                       {"checks", report.narrowing.checks},
+                       {"minimal", report.narrowing.minimal}};
   json["widenings"] = Json::array();
   for (const Widening& step : report.widenings) {
     json["widenings"].push_back({{"nodes", step.nodes}, {"predicted_rel_l2", Number(step.predicted_rel_l2)}});

@@ -92,19 +92,24 @@ std::string OverflowTable(const Report& report, int width) {
 
 std::string PlanTable(const Report& report, int width) {
   if (report.nodes == 0) return "";
+  const size_t wide = report.fp32_nodes.size() + report.bf16_nodes.size();
   std::string text = fmt::format("Plan: {} of {} nodes stay FP32", report.fp32_nodes.size(), report.nodes);
+  if (!report.bf16_nodes.empty()) text += fmt::format(", {} become BF16", report.bf16_nodes.size());
   text += report.fp16_multiply_adds
               ? fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * *report.fp16_multiply_adds)
               : "\n";
   std::map<std::string, size_t> reasons;
-  for (const Fp32Node& node : report.fp32_nodes) ++reasons[node.reason];
-  std::vector<std::vector<std::string>> rows = {{"node", "operator", "why", "evidence"}};
-  for (size_t i = 0; i < std::min(kRows, report.fp32_nodes.size()); ++i) {
-    const Fp32Node& node = report.fp32_nodes[i];
-    rows.push_back({node.name, node.op_type, node.reason, Fit(node.evidence, 48)});
+  std::vector<std::vector<std::string>> rows = {{"node", "operator", "in", "why", "evidence"}};
+  for (const auto& [precision, nodes] :
+       {std::pair{"FP32", &report.fp32_nodes}, std::pair{"BF16", &report.bf16_nodes}}) {
+    for (const WideNode& node : *nodes) {
+      ++reasons[node.reason];
+      if (rows.size() <= kRows)
+        rows.push_back({node.name, node.op_type, precision, node.reason, Fit(node.evidence, 48)});
+    }
   }
   if (rows.size() > 1) text += Table(rows, width);
-  if (report.fp32_nodes.size() > kRows) {
+  if (wide > kRows) {
     text += "  ... in all:";
     for (const auto& [reason, count] : reasons) text += fmt::format(" {} {}", count, reason);
     text += "\n";
@@ -116,7 +121,8 @@ std::string PlanTable(const Report& report, int width) {
         report.rescaled.begin(), report.rescaled.end(),
         [](const TensorPlan& a, const TensorPlan& b) { return std::abs(a.exponent) < std::abs(b.exponent); });
     text += fmt::format(
-        "  {} tensor{} stored times a power of two, which leaves FP32 results as they are, up to {} times 2^{}\n",
+        "  {} tensor{} stored times a power of two, which leaves FP32 results as they are, up to {} times "
+        "2^{}\n",
         report.rescaled.size(), report.rescaled.size() == 1 ? "" : "s", largest->name, -largest->exponent);
   }
   return text;
@@ -184,6 +190,11 @@ std::string ToText(const Report& report, int width, bool color) {
   for (const Widening& step : report.widenings) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");
+  }
+  if (!report.narrowing.nodes.empty()) {
+    text += fmt::format("Taken back: {} of them to FP16; {}\n", report.narrowing.nodes.size(),
+                        report.narrowing.minimal ? "without any one of the rest the check fails"
+                                                 : "more may be possible with a larger --budget");
   }
   if (!report.fixed_path.empty()) {
     text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path,
