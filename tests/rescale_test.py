@@ -8,16 +8,15 @@ from __future__ import annotations
 import json
 import pathlib
 import unittest
-from collections.abc import Callable
 
-from support import Sample, np, onnx, read_json
+import support
+from support import Sample, onnx, read_json
 
 import exactness
 import generated_models
 import rescale_models
 from fix_test import FixTest
-from generated_models import F32, I64, Builder
-from onnx import ModelProto, helper
+from onnx import ModelProto
 
 SAMPLES = 3
 # What FP16 rounding alone costs is measured on a twin that does not overflow; the issue is at most twice that.
@@ -101,6 +100,57 @@ class NetTest(RescaleTest):
     def test_transformer_growing(self) -> None:
         """One stream from 1 to 10^6 whose squares no single exponent fits; multiplications are added."""
         self.check_net("transformer_growing", most_fp32=8, over_twin=4.0)
+
+
+class NarrowTest(RescaleTest):
+    """After widening, no node is in FP32 for its error that could be in FP16."""
+
+    def test_magika_is_minimal(self) -> None:
+        folder, _ = support.real_model("magika", 4, self.folder)
+        model, data = folder / "model.onnx", ["--data", folder / "samples"]
+        plan, result = self.folder / "plan.json", self.folder / "result.json"
+        self.tool("fix", model, *data, "-o", self.folder / "fixed.onnx", "--save-plan", plan, "--json", result,
+                  "--budget", 600)
+        answer, content = read_json(result), read_json(plan)
+        self.assertGreater(len(answer["widenings"]), 0)
+        self.assertTrue(answer["narrowing"]["minimal"])
+        for index, node in enumerate(content["nodes"]):
+            if node["reason"] != "error":
+                continue
+            changed = json.loads(json.dumps(content))
+            changed["nodes"][index]["precision"] = "fp16"
+            path = self.folder / "changed.json"
+            path.write_text(json.dumps(changed))
+            self.tool("apply", model, "--plan", path, "-o", self.folder / "changed.onnx")
+            self.tool("check", model, self.folder / "changed.onnx", *data, code=1)
+
+
+class Bf16Test(RescaleTest):
+    def repair(self, repair: str, opset: int) -> tuple[dict, ModelProto]:
+        case = generated_models.conv_net(opset)
+        model, data = self.save(case.model), self.save_samples(case.samples)
+        self.tool("fix", model, "--data", data, "-o", self.folder / "fixed.onnx", "--repair", repair, "--io", "fp16",
+                  "--json", self.folder / "result.json", "--rel-l2", "0.1")
+        fixed = onnx.load(self.folder / "fixed.onnx")
+        onnx.checker.check_model(fixed, full_check=True)
+        return read_json(self.folder / "result.json"), fixed
+
+    def test_conv_is_bf16_from_opset_22_on(self) -> None:
+        answer, fixed = self.repair("bf16", 23)
+        self.assertIn("Conv", {node["op_type"] for node in answer["bf16_nodes"]})
+        self.assertIn("BF16", " ".join(answer["warnings"]))
+        self.assertIn(onnx.TensorProto.BFLOAT16, {tensor.data_type for tensor in fixed.graph.initializer})
+        for node in answer["bf16_nodes"]:
+            self.assertIn(node["reason"], ("overflow", "weight-out-of-range", "cheaper-than-casts"))
+
+    def test_conv_stays_fp32_before(self) -> None:
+        answer, _ = self.repair("bf16", 17)
+        self.assertNotIn("Conv", {node["op_type"] for node in answer["bf16_nodes"]})
+        self.assertIn("Conv", {node["op_type"] for node in answer["fp32_nodes"]})
+
+    def test_rescale_offers_no_bf16(self) -> None:
+        answer, _ = self.repair("rescale", 23)
+        self.assertEqual(answer["bf16_nodes"], [])
 
 
 class GeneratedModelTest(RescaleTest):

@@ -20,7 +20,9 @@ struct FixOptions {
   ScanOptions scan;
   PlanOptions plan;
   CheckOptions check;
-  double budget = 3.0;   ///< Seconds for taking nodes back to FP16 after widening.
+  /// Seconds for taking nodes back to FP16 after widening. Unset: as many checks as the model's work allows,
+  /// so that the result does not depend on the machine.
+  std::optional<double> budget;
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
 };
 

@@ -25,13 +25,14 @@ class OneSample : public SampleSource {
 class Narrower {
  public:
   Narrower(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-           const CheckOptions& options, Clock::time_point end)
+           const CheckOptions& options, const NarrowLimits& limits)
       : original_(original),
         plan_(plan),
         samples_(samples),
         options_(options),
         hard_(samples, Hardest(check)),
-        end_(end) {
+        limits_(limits),
+        start_(Clock::now()) {
     options_.plain = false;
     options_.save_outputs.clear();
     hard_options_ = options_;
@@ -42,7 +43,10 @@ class Narrower {
     }
   }
 
-  bool OutOfTime() const { return Clock::now() >= end_; }
+  bool MayGoOn() const {
+    const std::chrono::duration<double> spent = Clock::now() - start_;
+    return checks < limits_.checks && spent.count() < limits_.seconds;
+  }
 
   /// Puts the entries into FP16 if the check stays right.
   bool TakeBack(const std::vector<size_t>& entries) {
@@ -85,13 +89,14 @@ class Narrower {
   CheckOptions options_, hard_options_;
   KeptOutputs hard_outputs_;
   OneSample hard_;
-  Clock::time_point end_;
+  NarrowLimits limits_;
+  Clock::time_point start_;
 };
 
 }  // namespace
 
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, double seconds, Progress* progress) {
+                 const CheckOptions& options, const NarrowLimits& limits, Progress* progress) {
   Narrowing result;
   std::vector<size_t> left;
   for (size_t entry = 0; entry < plan->nodes.size(); ++entry) {
@@ -99,19 +104,17 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
       left.push_back(entry);
   }
   result.minimal = left.empty();
-  if (left.empty() || seconds <= 0.0) return result;
-  Narrower narrower(
-      original, plan, samples, check, options,
-      Clock::now() + std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds)));
+  if (left.empty()) return result;
+  Narrower narrower(original, plan, samples, check, options, limits);
   progress->Begin("narrow", 0);
   // Halves, quarters, and so on to single nodes. One node less may make another one removable, so single
   // nodes go round until none is.
   bool any = true;
-  for (size_t size = (left.size() + 1) / 2; (size > 1 || any) && !narrower.OutOfTime();
+  for (size_t size = (left.size() + 1) / 2; (size > 1 || any) && narrower.MayGoOn();
        size = std::max<size_t>(1, size / 2)) {
     any = false;
     size_t begin = 0;
-    while (begin < left.size() && !narrower.OutOfTime()) {
+    while (begin < left.size() && narrower.MayGoOn()) {
       const auto first = left.begin() + static_cast<std::ptrdiff_t>(begin);
       const auto last = left.begin() + static_cast<std::ptrdiff_t>(std::min(left.size(), begin + size));
       const std::vector<size_t> group(first, last);
