@@ -530,6 +530,13 @@ class InspectTest(CliTest):
             self.assertIn(text, done.stdout)
 
 
+def catches(process: subprocess.Popen, number: signal.Signals) -> bool:
+    """Whether the process got as far as to install its handler."""
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text(encoding="ascii")
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
 class InterruptTest(CliTest):
     def interrupt(self, *arguments: object, after: float = 1.0) -> None:
         """SIGINT in the middle of a long run: exit 130, and nothing is left."""
@@ -541,6 +548,8 @@ class InterruptTest(CliTest):
             (self.samples / f"{index:04}.npz").hardlink_to(first)
         before = self.files()
         process = subprocess.Popen([HALFSAFE, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        while process.poll() is None and not catches(process, signal.SIGINT):
+            time.sleep(0.01)
         time.sleep(after)
         self.assertIsNone(process.poll(), "the run was too short to be interrupted")
         process.send_signal(signal.SIGINT)
