@@ -57,8 +57,8 @@ TEST(RangesTest, RefusesWhatIsNotItsFormat) {
        {"", "{", "[]", "{\"format\":\"halfsafe-plan\",\"version\":1}",
         "{\"format\":\"halfsafe-ranges\",\"version\":2}",
         "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":-1}",
-        "{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":1,\"tensors\":[{"
-        "\"name\":1}]}"}) {
+        ("{\"format\":\"halfsafe-ranges\",\"version\":1,\"model_sha256\":\"a\",\"samples\":1,\"tensors\":[{"
+         "\"name\":1}]}")}) {
     EXPECT_THROW(RangesFromJson(text, "test"), Error) << text;
   }
   EXPECT_THROW(RangesFromJson(std::string(100000, '['), "test"), Error);
