@@ -106,7 +106,7 @@ class NarrowTest(RescaleTest):
     """After widening, no node is in FP32 for its error that could be in FP16."""
 
     def test_magika_is_minimal(self) -> None:
-        folder, _ = support.real_model("magika", 4, self.folder)
+        folder, _ = support.real_model("magika", 8, self.folder)
         model, data = folder / "model.onnx", ["--data", folder / "samples"]
         plan, result = self.folder / "plan.json", self.folder / "result.json"
         self.tool("fix", model, *data, "-o", self.folder / "fixed.onnx", "--save-plan", plan, "--json", result,
