@@ -2,7 +2,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <limits>
 #include <optional>
 #include <string>
 #include <vector>
@@ -106,16 +105,10 @@ struct Narrowing {
   bool minimal = false;
 };
 
-/// When to stop looking for nodes to take back.
-struct NarrowLimits {
-  double seconds = std::numeric_limits<double>::infinity();
-  uint64_t checks = std::numeric_limits<uint64_t>::max();
-};
-
 /// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as long
-/// as the check stays right, halves of them first, then one by one. Stops at the limits, with a plan that is
+/// as the check stays right, halves of them first, then one by one. Stops after `seconds`, with a plan that is
 /// right. `check` must be the right result for `plan`.
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, const NarrowLimits& limits, Progress* progress);
+                 const CheckOptions& options, double seconds, Progress* progress);
 
 }  // namespace halfsafe

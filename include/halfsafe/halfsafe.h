@@ -20,9 +20,7 @@ struct FixOptions {
   ScanOptions scan;
   PlanOptions plan;
   CheckOptions check;
-  /// Seconds for taking nodes back to FP16 after widening. Unset: as many checks as the model's work allows,
-  /// so that the result does not depend on the machine.
-  std::optional<double> budget;
+  double budget = 0.0;   ///< Seconds for taking nodes back to FP16 after widening.
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
 };
 

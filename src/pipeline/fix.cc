@@ -2,7 +2,6 @@
 #include <cmath>
 
 #include "halfsafe/halfsafe.h"
-#include "plan/work.h"
 
 namespace halfsafe {
 namespace {
@@ -24,21 +23,6 @@ class Split : public SampleSource {
   const SampleSource& source_;
   std::vector<uint64_t> members_;
 };
-
-/// Multiply-adds that taking nodes back may cost: seconds on a few cores, whatever the model.
-constexpr double kWorkToNarrow = 2e10;
-
-NarrowLimits LimitsOf(const FixOptions& options, const Model& model, const RangeTable& ranges,
-                      uint64_t samples) {
-  NarrowLimits limits;
-  if (options.budget) {
-    limits.seconds = *options.budget;
-  } else {
-    const double check = WorkPerSample(model, ranges) * static_cast<double>(samples);
-    limits.checks = static_cast<uint64_t>(kWorkToNarrow / std::max(1.0, check));
-  }
-  return limits;
-}
 
 }  // namespace
 
@@ -74,9 +58,8 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     result = Check(model, fixed, samples, check, progress);
   }
   Narrowing narrowing;
-  if (result.fixed.right && !widenings.empty()) {
-    narrowing = Narrow(model, &plan, samples, result, check, LimitsOf(options, model, ranges, samples.size()),
-                       progress);
+  if (result.fixed.right && !widenings.empty() && options.budget > 0.0) {
+    narrowing = Narrow(model, &plan, samples, result, check, options.budget, progress);
     if (!narrowing.nodes.empty()) {
       fixed = Apply(model, plan);
       result = Check(model, fixed, samples, check, progress);

@@ -41,16 +41,6 @@ double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const Nod
   return outputs * per_result;
 }
 
-double WorkPerSample(const Model& model, const RangeTable& ranges) {
-  const GraphIndex index(model);
-  double work = 0.0;
-  for (const NodeInfo& node : index.nodes()) {
-    work += MultiplyAdds(index, ranges, node);
-    for (const int output : node.outputs) work += output < 0 ? 0.0 : ElementsPerSample(index, ranges, output);
-  }
-  return work;
-}
-
 std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan) {
   const GraphIndex index(model);
   std::unordered_map<std::string, bool> fp16;

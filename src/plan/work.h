@@ -15,9 +15,6 @@ double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int 
 /// operators.
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node);
 
-/// Multiply-adds and elements of results that one sample costs in all.
-double WorkPerSample(const Model& model, const RangeTable& ranges);
-
 /// The share of all multiply-adds that the plan puts in FP16; nothing when the model has none.
 std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan);
 

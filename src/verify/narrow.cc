@@ -25,13 +25,13 @@ class OneSample : public SampleSource {
 class Narrower {
  public:
   Narrower(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-           const CheckOptions& options, const NarrowLimits& limits)
+           const CheckOptions& options, double seconds)
       : original_(original),
         plan_(plan),
         samples_(samples),
         options_(options),
         hard_(samples, Hardest(check)),
-        limits_(limits),
+        seconds_(seconds),
         start_(Clock::now()) {
     options_.plain = false;
     options_.save_outputs.clear();
@@ -45,7 +45,7 @@ class Narrower {
 
   bool MayGoOn() const {
     const std::chrono::duration<double> spent = Clock::now() - start_;
-    return checks < limits_.checks && spent.count() < limits_.seconds;
+    return spent.count() < seconds_;
   }
 
   /// Puts the entries into FP16 if the check stays right.
@@ -89,14 +89,14 @@ class Narrower {
   CheckOptions options_, hard_options_;
   KeptOutputs hard_outputs_;
   OneSample hard_;
-  NarrowLimits limits_;
+  double seconds_;
   Clock::time_point start_;
 };
 
 }  // namespace
 
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, const NarrowLimits& limits, Progress* progress) {
+                 const CheckOptions& options, double seconds, Progress* progress) {
   Narrowing result;
   std::vector<size_t> left;
   for (size_t entry = 0; entry < plan->nodes.size(); ++entry) {
@@ -105,7 +105,7 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   }
   result.minimal = left.empty();
   if (left.empty()) return result;
-  Narrower narrower(original, plan, samples, check, options, limits);
+  Narrower narrower(original, plan, samples, check, options, seconds);
   progress->Begin("narrow", 0);
   // Halves, quarters, and so on to single nodes. One node less may make another one removable, so single
   // nodes go round until none is.

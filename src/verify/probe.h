@@ -34,14 +34,15 @@ class Probe {
   double Without(const std::set<size_t>& entries);
 
   /// The plan's 16-bit entries that would have to be FP32 for this rounding to go away.
-  std::set<size_t> EntriesOf(size_t rounding) const;
+  const std::set<size_t>& EntriesOf(size_t rounding) const { return entries_[rounding]; }
   /// What FP32 costs an entry: its share of the nodes and, four times as dear, of the multiply-adds.
   double Cost(size_t entry) const;
 
  private:
-  void ChooseSample(const SampleSource& samples, const CheckResult& check);
+  static uint64_t ChooseSample(const SampleSource& samples, const CheckResult& check);
   void UseSample(const SampleSource& samples, uint64_t index);
   void MeasureWork();
+  std::set<size_t> FindEntries(size_t rounding) const;
   double Measure();
 
   const CheckOptions& options_;
@@ -59,6 +60,7 @@ class Probe {
   std::unique_ptr<SessionCache> sessions_;
   Sample sample_;
   RunOutputs expected_;
+  std::vector<std::set<size_t>> entries_;  ///< Per rounding.
   std::vector<double> work_;  ///< Per plan entry: multiply-adds of the sample.
   double total_work_ = 0.0;
   double worst_ = 0.0;
