@@ -12,7 +12,7 @@ namespace halfsafe {
 namespace {
 
 /// Runs that one widening step may take.
-constexpr int kMostProbes = 32;
+constexpr int kMostProbes = 16;
 /// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it back.
 constexpr int kMostPrunes = 16;
 constexpr double kPruneTo = 0.75;
