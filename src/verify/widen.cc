@@ -126,11 +126,11 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
 }
 
 /// Leaves out what the outputs can do without, by measurement: errors partly cancel, and a group that helps
-/// need not help with each of its entries. Halves first, then quarters, and so on.
+/// need not help with each of its entries. Quarters first, then eighths, and so on.
 std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, double* distance, Progress* progress) {
   std::vector<size_t> left(chosen.begin(), chosen.end());
   int probes = 0;
-  for (size_t size = (left.size() + 1) / 2; size > 0 && left.size() > 1; size /= 2) {
+  for (size_t size = (left.size() + 3) / 4; size > 0 && left.size() > 1; size /= 2) {
     for (size_t begin = 0; begin < left.size() && probes < kMostPrunes;) {
       std::vector<size_t> fewer = left;
       const auto first = fewer.begin() + static_cast<std::ptrdiff_t>(begin);
