@@ -218,7 +218,8 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
 
   SessionOptions session_options;
   session_options.threads = options.threads;
-  session_options.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
+  // Layouts of the level above are 9% faster on convolution nets and hold a second copy of their weights.
+  session_options.optimization = options.optimize ? ORT_ENABLE_EXTENDED : ORT_DISABLE_ALL;
   session_options.custom_op_libraries = options.custom_op_libraries;
   session_options.taps = &observer;
   SessionCache sessions(session_model, session_options, SameShapes(samples));
