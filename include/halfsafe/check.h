@@ -105,9 +105,9 @@ struct Narrowing {
   bool minimal = false;
 };
 
-/// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as long
-/// as the check stays right, halves of them first, then one by one. Stops after `seconds`, with a plan that is
-/// right. `check` must be the right result for `plan`.
+/// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as
+/// long as the check stays right, halves of them first, then one by one. Stops after `seconds`, with a plan
+/// that is right. `check` must be the right result for `plan`.
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                  const CheckOptions& options, double seconds, Progress* progress);
 

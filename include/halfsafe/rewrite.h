@@ -11,8 +11,8 @@ namespace halfsafe {
 /// doesn't have.
 Model Apply(const Model& model, const Plan& plan);
 
-/// The name of the original's tensor behind a name that Apply made for a second type of it ("x.fp16" is of "x"). For
-/// names that the original has itself, ask it first: they may hold dots.
+/// The name of the original's tensor behind a name that Apply made for a second type of it ("x.fp16" is of
+/// "x"). For names that the original has itself, ask it first: they may hold dots.
 std::string OriginalName(const std::string& name);
 
 /// How many Cast nodes a model has, bodies included.

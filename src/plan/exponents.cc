@@ -199,7 +199,8 @@ class ExponentProblem {
 
   /// Sums of squares carry twice the input's exponent, whatever becomes of them; other sums the result's.
   void AddSumCost(const NodeInfo& node, int output) {
-    const TensorStats* stats = node.outputs.empty() || node.outputs[0] < 0 ? nullptr : context_.Stats(node.outputs[0]);
+    const TensorStats* stats =
+        node.outputs.empty() || node.outputs[0] < 0 ? nullptr : context_.Stats(node.outputs[0]);
     if (stats == nullptr || !stats->sum_bound) return;
     const bool squares = TraitsOf(*node.proto).sums == Sums::kSquares;
     const int variable = squares ? Variable(node.inputs[0]) : output;

@@ -15,9 +15,10 @@ void ReadExponent(Rewriter* rewriter, const TensorPlan& plan) {
     throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
   if (plan.exponent == 0) return;
   if (!rewriter->scales.CanScale(tensor)) {
-    throw BadInput(fmt::format("the plan stores {} times 2^{}, but only FP32 results of nodes that hand "
-                               "exponents on can have one, and variances",
-                               plan.name, -plan.exponent));
+    throw BadInput(
+        fmt::format("the plan stores {} times 2^{}, but only FP32 results of nodes that hand "
+                    "exponents on can have one, and variances",
+                    plan.name, -plan.exponent));
   }
   if (rewriter->index.tensor(tensor).kind == TensorKind::kConstant && plan.exponent % 2 != 0)
     throw BadInput(fmt::format("the plan gives variance {} the exponent {}, which is not even", plan.name,

@@ -61,7 +61,7 @@ class Probe {
   Sample sample_;
   RunOutputs expected_;
   std::vector<std::set<size_t>> entries_;  ///< Per rounding.
-  std::vector<double> work_;  ///< Per plan entry: multiply-adds of the sample.
+  std::vector<double> work_;               ///< Per plan entry: multiply-adds of the sample.
   double total_work_ = 0.0;
   double worst_ = 0.0;
 };

@@ -13,7 +13,8 @@ namespace {
 
 /// Runs that one widening step may take.
 constexpr int kMostProbes = 16;
-/// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it back.
+/// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it
+/// back.
 constexpr int kMostPrunes = 16;
 constexpr double kPruneTo = 0.75;
 /// What the remaining roundings may add up to, as a share of the tolerance: estimates are not exact.
