@@ -83,6 +83,22 @@ PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<IoPla
   return problem;
 }
 
+/// The exact cut where only FP16 and FP32 are in question. FP16 costs nothing in these problems.
+std::vector<Precision> Cheapest(const PrecisionProblem& problem) {
+  const auto bf16 = static_cast<size_t>(Precision::kBf16), fp32 = static_cast<size_t>(Precision::kFp32);
+  const auto fp16 = static_cast<size_t>(Precision::kFp16);
+  CutProblem cut{{}, {}, problem.tensors};
+  for (const PrecisionNode& node : problem.nodes) {
+    if (node.allowed[bf16]) return CheapestPrecisions(problem);
+    cut.fp32_cost.push_back(node.cost[fp32]);
+    cut.must_fp32.push_back(!node.allowed[fp16]);
+  }
+  std::vector<Precision> precisions;
+  for (const bool wide : CheapestAssignment(cut))
+    precisions.push_back(wide ? Precision::kFp32 : Precision::kFp16);
+  return precisions;
+}
+
 std::vector<IoPlan> ChooseIo(const PlanContext& context) {
   std::vector<IoPlan> io;
   if (!context.options.io_fp16) return io;
@@ -230,7 +246,7 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
   const PrecisionProblem problem = MakeProblem(context, io);
-  return Finish(context, problem, CheapestPrecisions(problem), std::move(io));
+  return Finish(context, problem, Cheapest(problem), std::move(io));
 }
 
 Plan PlainFp16Plan(const Model& model) {

@@ -175,13 +175,6 @@ class Constant {
   bool keep_nonzero_ = false;  ///< See ConstantPlan.
 };
 
-/// Float constants that can be read as values: dense tensors, and Constant nodes with plain floats.
-bool Convertible(const Rewriter& rewriter, const TensorInfo& tensor) {
-  if (tensor.data != nullptr || tensor.producer < 0) return tensor.data != nullptr;
-  const onnx::NodeProto& node = *rewriter.index.node(tensor.producer).proto;
-  return FindAttribute(node, "value_float") != nullptr || FindAttribute(node, "value_floats") != nullptr;
-}
-
 }  // namespace
 
 void ConvertConstants(Rewriter* rewriter) {
@@ -197,7 +190,8 @@ void ConvertConstants(Rewriter* rewriter) {
     const TensorInfo& tensor = rewriter->index.tensors()[id];
     const int number = static_cast<int>(id);
     const TensorPorts& ports = rewriter->ports.of(number);
-    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat || !Convertible(*rewriter, tensor))
+    if (tensor.kind != TensorKind::kConstant || ports.writer == kNoFloat ||
+        !IsScalableConstant(rewriter->index, number))
       continue;
     std::set<Form> wanted;
     for (size_t reader = 0; reader < ports.readers.size(); ++reader)

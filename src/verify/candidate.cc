@@ -29,6 +29,14 @@ std::vector<std::string> OutputNames(const Model& model) {
 
 }  // namespace
 
+uint64_t FindSample(const SampleSource& samples, const std::string& name) {
+  for (uint64_t i = 0; !name.empty() && i < samples.size(); ++i) {
+    ThrowIfInterrupted();
+    if (samples.Read(i).name == name) return i;
+  }
+  return 0;
+}
+
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
     : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
                                                                               : nullptr),

@@ -18,6 +18,9 @@ struct RunOutputs {
   std::vector<OutputView> views;
 };
 
+/// The position of the sample of this name; the first's where there is none.
+uint64_t FindSample(const SampleSource& samples, const std::string& name);
+
 /// The original model in FP32, run or remembered from the scan.
 class Reference {
  public:

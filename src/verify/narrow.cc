@@ -3,6 +3,7 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "verify/candidate.h"
 
 namespace halfsafe {
 namespace {
@@ -30,14 +31,15 @@ class Narrower {
         plan_(plan),
         samples_(samples),
         options_(options),
-        hard_(samples, Hardest(check)),
+        hardest_(FindSample(samples, Hardest(check))),
+        hard_(samples, hardest_),
         seconds_(seconds),
         start_(Clock::now()) {
     options_.plain = false;
     options_.save_outputs.clear();
     hard_options_ = options_;
     if (options_.kept_outputs != nullptr && options_.kept_outputs->complete) {
-      hard_outputs_.samples = {options_.kept_outputs->samples[Hardest(check)]};
+      hard_outputs_.samples = {options_.kept_outputs->samples[hardest_]};
       hard_outputs_.complete = true;
       hard_options_.kept_outputs = &hard_outputs_;
     }
@@ -71,16 +73,12 @@ class Narrower {
 
  private:
   /// The sample whose worst output is nearest to its tolerance.
-  uint64_t Hardest(const CheckResult& check) const {
+  static std::string Hardest(const CheckResult& check) {
     const auto& outputs = check.fixed.outputs;
     const auto worst =
         std::max_element(outputs.begin(), outputs.end(),
                          [](const OutputError& a, const OutputError& b) { return a.rel_l2 < b.rel_l2; });
-    if (worst == outputs.end()) return 0;
-    for (uint64_t i = 0; i < samples_.size(); ++i) {
-      if (samples_.Read(i).name == worst->rel_l2_sample) return i;
-    }
-    return 0;
+    return worst == outputs.end() ? "" : worst->rel_l2_sample;
   }
 
   const Model& original_;
@@ -88,6 +86,7 @@ class Narrower {
   const SampleSource& samples_;
   CheckOptions options_, hard_options_;
   KeptOutputs hard_outputs_;
+  uint64_t hardest_;
   OneSample hard_;
   double seconds_;
   Clock::time_point start_;

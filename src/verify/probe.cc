@@ -41,12 +41,14 @@ std::string WorstSample(const CheckResult& check) {
   return worst == nullptr ? "" : worst->rel_l2_sample;
 }
 
-/// The plan's exponents and changed constants alone.
-Plan InFp32(const Plan& plan) {
+/// `typed` under emulation. Weights that are not rounded have the values that exponents give them in FP32;
+/// without exponents these are the original's.
+SessionModel Emulate(const Model& original, const Plan& plan, const Model& typed, Rounder* rounder) {
+  if (plan.tensors.empty()) return EmulateHalfSwitchable(original, typed, rounder);
   Plan fp32 = plan;
   fp32.nodes.clear();
   fp32.io.clear();
-  return fp32;
+  return EmulateHalfSwitchable(Apply(original, fp32), typed, rounder);
 }
 
 }  // namespace
@@ -58,12 +60,11 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       index_(original),
       ports_(index_),
       typed_(Apply(original, plan)),
-      unrounded_(Apply(original, InFp32(plan))),
       original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),
       typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
       inputs_(typed_.Inputs()),
       reference_(original_part_ ? *original_part_ : original, options, true),
-      session_model_(EmulateHalfSwitchable(unrounded_, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
+      session_model_(Emulate(original, plan, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
@@ -73,33 +74,20 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   session.custom_op_libraries = options.custom_op_libraries;
   session.taps = &rounder_;
   sessions_ = std::make_unique<SessionCache>(session_model_, session, true);
-  const uint64_t chosen = ChooseSample(samples, check);
-  UseSample(samples, chosen);
+  uint64_t hardest = FindSample(samples, WorstSample(check)), used = hardest;
+  UseSample(samples, used);
   rounder_.enabled.assign(rounder_.tensors.size(), true);
   worst_ = Measure();
   // The tolerance may have been missed elsewhere than where the relative error was largest.
-  uint64_t hardest = chosen;
   for (uint64_t i = 0; worst_ <= 1.0 && i < std::min<uint64_t>(samples.size(), kSamplesTried); ++i) {
-    UseSample(samples, i);
+    UseSample(samples, used = i);
     const double distance = Measure();
     if (distance <= worst_) continue;
     worst_ = distance;
     hardest = i;
   }
-  UseSample(samples, hardest);
+  if (used != hardest) UseSample(samples, hardest);
   MeasureWork();
-}
-
-uint64_t Probe::ChooseSample(const SampleSource& samples, const CheckResult& check) {
-  const std::string wanted = WorstSample(check);
-  uint64_t chosen = 0;
-  for (uint64_t i = 0; i < samples.size(); ++i) {
-    ThrowIfInterrupted();
-    if (!wanted.empty() && samples.Read(i).name != wanted) continue;
-    chosen = i;
-    break;
-  }
-  return chosen;
 }
 
 void Probe::UseSample(const SampleSource& samples, uint64_t index) {

@@ -39,7 +39,6 @@ class Probe {
   double Cost(size_t entry) const;
 
  private:
-  static uint64_t ChooseSample(const SampleSource& samples, const CheckResult& check);
   void UseSample(const SampleSource& samples, uint64_t index);
   void MeasureWork();
   std::set<size_t> FindEntries(size_t rounding) const;
@@ -51,7 +50,6 @@ class Probe {
   PrecisionPorts ports_;
   std::unordered_map<std::string, size_t> entry_;  ///< Plan entries in 16 bits, by node name.
   Model typed_;
-  Model unrounded_;  ///< The same in FP32: what the weights are without rounding.
   std::optional<Model> original_part_, typed_part_;  ///< Set where the model's tail doesn't run.
   std::vector<InputSpec> inputs_;
   Rounder rounder_;
