@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstring>
 #include <mutex>
+#include <thread>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -26,6 +27,13 @@ Ort::Env& Environment(int threads) {
     return Ort::Env(pools, ORT_LOGGING_LEVEL_FATAL, "halfsafe");
   }();
   return env;
+}
+
+/// With fewer threads, two sessions at once have one thread each.
+constexpr unsigned kSharedByTwo = 4;
+
+unsigned Threads(int threads) {
+  return threads > 0 ? static_cast<unsigned>(threads) : std::thread::hardware_concurrency();
 }
 
 Error Refused(const std::string& path, const std::string& message) {
@@ -144,6 +152,8 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
   return result;
 }
 
+bool ServesTwoSessions(int threads) { return Threads(threads) >= 2; }
+
 struct Session::Ops {
   Ort::CustomOpDomain domain{kTapDomain};
   std::vector<std::shared_ptr<OrtCustomOp>> taps;
@@ -152,7 +162,11 @@ struct Session::Ops {
 Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
   ThrowIfInterrupted();
   Ort::SessionOptions native;
-  native.DisablePerSessionThreads();
+  if (options.beside_another && Threads(options.threads) < kSharedByTwo) {
+    native.SetIntraOpNumThreads(1);
+  } else {
+    native.DisablePerSessionThreads();
+  }
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {

@@ -41,6 +41,9 @@ SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t la
 
 struct SessionOptions {
   int threads = 0;  ///< 0: one per core.
+  /// One of two sessions that run at the same time. On few threads each then stays on its caller's: what two
+  /// share for single operators is lost in waiting.
+  bool beside_another = false;
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
   TapHandler* taps = nullptr;  ///< Must outlive the session.
@@ -60,6 +63,9 @@ struct OutputView {
   std::vector<TensorView> tensors;   ///< The sequence's, or one.
   std::vector<Ort::Value> elements;  ///< What the views of a sequence show: ONNX Runtime hands out copies.
 };
+
+/// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
+bool ServesTwoSessions(int threads);
 
 /// ONNX Runtime on the CPU behind this project's types and errors.
 class Session {

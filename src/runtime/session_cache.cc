@@ -33,11 +33,6 @@ Session& SessionCache::For(const Sample& sample) {
   return *any_;
 }
 
-void SessionCache::Prepare(const Sample& sample) {
-  For(sample);
-  seen_.clear();
-}
-
 Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
   SessionModel fixed = model_;
   for (auto& input : *fixed.proto.mutable_graph()->mutable_input()) {

@@ -21,8 +21,6 @@ class SessionCache {
 
   /// The session to run `sample` with.
   Session& For(const Sample& sample);
-  /// Makes the session that the first sample will need, ahead of its run.
-  void Prepare(const Sample& sample);
 
  private:
   Session& Fixed(const std::string& key, const Sample& sample);

@@ -58,21 +58,13 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
   return outputs;
 }
 
-Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes,
+Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
                      WidenedWeights* weights)
     : model_(model), inputs_(model.Inputs()), session_model_(EmulateHalf(model, &rounder_, weights)) {
   SessionOptions session = OptionsOf(options);
   session.taps = &rounder_;
+  session.beside_another = beside_another;
   sessions_ = std::make_unique<SessionCache>(session_model_, session, same_shapes);
-}
-
-void Candidate::Prepare(const Sample& sample) {
-  try {
-    sessions_->Prepare(EmulatedInputs(sample, inputs_));
-  } catch (const Error& error) {
-    if (error.code() != ExitCode::kBadInput) throw;
-    errors.failure = error.what();
-  }
 }
 
 std::optional<RunOutputs> Candidate::Run(const Sample& sample) {

@@ -38,10 +38,10 @@ class Reference {
 /// A model with 16-bit tensors under emulation, and how its outputs differ from the reference's.
 class Candidate {
  public:
-  Candidate(const Model& model, const CheckOptions& options, bool same_shapes, WidenedWeights* weights);
+  /// `beside_another` is for two candidates that run at the same time.
+  Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
+            WidenedWeights* weights);
 
-  /// Makes the session that `sample` needs, so that several candidates can do it at once.
-  void Prepare(const Sample& sample);
   /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is
   /// returned.
   std::optional<RunOutputs> Run(const Sample& sample);

@@ -109,8 +109,9 @@ CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSour
   Reference reference(original, options, same_shapes);
   WidenedWeights weights;
   std::optional<Candidate> plain;
-  if (plain_model) plain.emplace(*plain_model, options, same_shapes, &weights);
-  Candidate candidate(fixed, options, same_shapes, &weights);
+  const bool at_once = plain_model && ServesTwoSessions(options.threads);
+  if (plain_model) plain.emplace(*plain_model, options, same_shapes, at_once, &weights);
+  Candidate candidate(fixed, options, same_shapes, at_once, &weights);
   Recorder save_reference(options.save_outputs, "fp32");
   Recorder save_plain(options.plain ? options.save_outputs : "", "fp16");
   Recorder save_fixed(options.save_outputs, "fixed");
@@ -120,11 +121,6 @@ CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSour
     ThrowIfInterrupted();
     const Sample sample = samples.Read(i);
     ValidateSample(sample, inputs);
-    if (i == 0 && plain) {
-      auto prepared = std::async(std::launch::async, [&] { plain->Prepare(sample); });
-      candidate.Prepare(sample);
-      prepared.get();
-    }
     const RunOutputs expected = reference.Run(i, sample);
     save_reference.Add(reference.names(), expected);
     const auto compare = [&](Candidate* other, Recorder* recorder) {
@@ -134,8 +130,14 @@ CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSour
       recorder->Add(reference.names(), *outputs);
       if (plain_is_fixed) save_plain.Add(reference.names(), *outputs);
     };
-    if (plain) compare(&*plain, &save_plain);
+    std::future<void> beside;
+    if (at_once) {
+      beside = std::async(std::launch::async, [&] { compare(&*plain, &save_plain); });
+    } else if (plain) {
+      compare(&*plain, &save_plain);
+    }
     compare(&candidate, &save_fixed);
+    if (at_once) beside.get();
     progress->Step();
   }
   progress->End();

@@ -127,9 +127,11 @@ bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const Tensor
     if (given.name != weight.local) continue;
     // Values that the plan clamps stay clamped: only rounding is switched.
     const auto* rounded = reinterpret_cast<const float*>(given.bytes.data());
-    const auto round = weight.dtype == DType::kFloat16 ? RoundToHalf : RoundToBfloat16;
+    std::vector<float> nearest(values->size());
+    const auto round = weight.dtype == DType::kFloat16 ? RoundValuesToHalf : RoundValuesToBfloat16;
+    round(values->data(), values->size(), nearest.data());
     for (size_t i = 0; i < values->size(); ++i) {
-      if (round((*values)[i]) != rounded[i]) (*values)[i] = rounded[i];
+      if (nearest[i] != rounded[i]) (*values)[i] = rounded[i];
     }
     given.bytes = std::as_bytes(std::span(*values));
     given.owner = values;

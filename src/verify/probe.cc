@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <future>
 
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
@@ -15,8 +16,11 @@ namespace {
 /// Samples tried to find one that misses the tolerance.
 constexpr uint64_t kSamplesTried = 32;
 
+/// Models up to this size are held once more for a second run at the same time.
+constexpr uint64_t kFitsTwice = uint64_t{256} << 20;
+
 /// How far outputs are from the tolerance: 1 is on its edge.
-double Distance(const std::vector<OutputError>& errors, const Tolerance& tolerance) {
+double FarthestOutput(const std::vector<OutputError>& errors, const Tolerance& tolerance) {
   constexpr double kSmallest = 1e-12;
   double worst = 0.0;
   for (const OutputError& error : errors) {
@@ -69,19 +73,15 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
   for (size_t rounding = 0; rounding < size(); ++rounding) entries_.push_back(FindEntries(rounding));
-  SessionOptions session;
-  session.threads = options.threads;
-  session.custom_op_libraries = options.custom_op_libraries;
-  session.taps = &rounder_;
-  sessions_ = std::make_unique<SessionCache>(session_model_, session, true);
+  OpenLanes(ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice);
+  const Roundings all(size(), true);
   uint64_t hardest = FindSample(samples, WorstSample(check)), used = hardest;
   UseSample(samples, used);
-  rounder_.enabled.assign(rounder_.tensors.size(), true);
-  worst_ = Measure();
+  worst_ = Distance(all);
   // The tolerance may have been missed elsewhere than where the relative error was largest.
   for (uint64_t i = 0; worst_ <= 1.0 && i < std::min<uint64_t>(samples.size(), kSamplesTried); ++i) {
     UseSample(samples, used = i);
-    const double distance = Measure();
+    const double distance = Distance(all);
     if (distance <= worst_) continue;
     worst_ = distance;
     hardest = i;
@@ -94,30 +94,59 @@ void Probe::UseSample(const SampleSource& samples, uint64_t index) {
   const Sample sample = samples.Read(index);
   expected_ = reference_.Run(index, sample);
   sample_ = EmulatedInputs(sample, inputs_);
+  known_.clear();
 }
 
-double Probe::Only(const std::vector<size_t>& order, size_t begin, size_t end) {
-  rounder_.enabled.assign(rounder_.tensors.size(), false);
-  for (size_t i = begin; i < end; ++i) rounder_.enabled[order[i]] = true;
-  return Measure();
+void Probe::OpenLanes(bool two) {
+  lanes_.resize(two ? 2 : 1);
+  for (Lane& lane : lanes_) {
+    lane.rounder = rounder_;
+    SessionOptions session;
+    session.threads = options_.threads;
+    session.beside_another = two;
+    session.custom_op_libraries = options_.custom_op_libraries;
+    session.taps = &lane.rounder;
+    lane.sessions = std::make_unique<SessionCache>(session_model_, session, true);
+  }
 }
 
-double Probe::Without(const std::set<size_t>& entries) {
-  rounder_.enabled.assign(rounder_.tensors.size(), true);
-  for (size_t i = 0; i < rounder_.tensors.size(); ++i) {
+Roundings Probe::Only(const std::vector<size_t>& order, size_t begin, size_t end) const {
+  Roundings on(size(), false);
+  for (size_t i = begin; i < end; ++i) on[order[i]] = true;
+  return on;
+}
+
+Roundings Probe::Without(const std::set<size_t>& entries) const {
+  Roundings on(size(), true);
+  for (size_t i = 0; i < size(); ++i) {
     const std::set<size_t>& needed = EntriesOf(i);
     if (!needed.empty() && std::includes(entries.begin(), entries.end(), needed.begin(), needed.end()))
-      rounder_.enabled[i] = false;
+      on[i] = false;
   }
-  return Measure();
+  return on;
 }
 
-double Probe::Measure() {
+double Probe::Distance(const Roundings& on) {
+  const auto [known, is_new] = known_.try_emplace(on, 0.0);
+  if (is_new) known->second = Run(&lanes_[0], on);
+  return known->second;
+}
+
+void Probe::Expect(const Roundings& one, const Roundings& other) {
+  if (lanes_.size() < 2 || one == other || known_.contains(one) || known_.contains(other)) return;
+  auto beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], other); });
+  const double distance = Run(&lanes_[0], one);
+  known_[one] = distance;
+  known_[other] = beside.get();
+}
+
+double Probe::Run(Lane* lane, const Roundings& on) const {
   ThrowIfInterrupted();
+  lane->rounder.enabled = on;
   const auto& names = reference_.names();
   std::vector<OutputError> errors(names.size());
   try {
-    const auto outputs = sessions_->For(sample_).Run(sample_);
+    const auto outputs = lane->sessions->For(sample_).Run(sample_);
     for (size_t i = 0; i < names.size(); ++i) {
       CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance,
                     &errors[i]);
@@ -126,7 +155,7 @@ double Probe::Measure() {
     if (error.code() != ExitCode::kBadInput) throw;
     return INFINITY;  // These roundings break a node outright.
   }
-  return Distance(errors, options_.tolerance);
+  return FarthestOutput(errors, options_.tolerance);
 }
 
 std::set<size_t> Probe::FindEntries(size_t rounding) const {
@@ -150,7 +179,7 @@ void Probe::MeasureWork() {
   // weights' shapes.
   RangeTable sizes;
   sizes.samples = 1;
-  for (const RoundedTensor& tensor : rounder_.tensors) {
+  for (const RoundedTensor& tensor : lanes_[0].rounder.tensors) {
     TensorStats stats;
     stats.name = tensor.name;
     stats.count = tensor.elements;

@@ -13,6 +13,9 @@
 
 namespace halfsafe {
 
+/// Which roundings are on.
+using Roundings = std::vector<bool>;
+
 /// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
 /// every assignment.
 class Probe {
@@ -24,14 +27,18 @@ class Probe {
   size_t size() const { return rounder_.tensors.size(); }
   const std::string& name(size_t rounding) const { return rounder_.tensors[rounding].name; }
 
+  /// `order[begin..end)` alone.
+  Roundings Only(const std::vector<size_t>& order, size_t begin, size_t end) const;
+  /// All but those that go away when these plan entries are FP32.
+  Roundings Without(const std::set<size_t>& entries) const;
+
   /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not
   /// finite.
   double worst() const { return worst_; }
-  /// The same with only `order[begin..end)` on.
-  double Only(const std::vector<size_t>& order, size_t begin, size_t end);
-
-  /// The same without the roundings that go away when these plan entries are FP32.
-  double Without(const std::set<size_t>& entries);
+  /// The same with these on. Each choice is run once and remembered.
+  double Distance(const Roundings& on);
+  /// Runs two choices whose distances may be asked for next, at the same time where the machine can.
+  void Expect(const Roundings& one, const Roundings& other);
 
   /// The plan's 16-bit entries that would have to be FP32 for this rounding to go away.
   const std::set<size_t>& EntriesOf(size_t rounding) const { return entries_[rounding]; }
@@ -39,10 +46,16 @@ class Probe {
   double Cost(size_t entry) const;
 
  private:
+  /// What each of the runs at the same time needs of its own.
+  struct Lane {
+    Rounder rounder;
+    std::unique_ptr<SessionCache> sessions;
+  };
   void UseSample(const SampleSource& samples, uint64_t index);
   void MeasureWork();
   std::set<size_t> FindEntries(size_t rounding) const;
-  double Measure();
+  void OpenLanes(bool two);
+  double Run(Lane* lane, const Roundings& on) const;
 
   const CheckOptions& options_;
   const Plan& plan_;
@@ -52,16 +65,17 @@ class Probe {
   Model typed_;
   std::optional<Model> original_part_, typed_part_;  ///< Set where the model's tail doesn't run.
   std::vector<InputSpec> inputs_;
-  Rounder rounder_;
   Reference reference_;
+  Rounder rounder_;  ///< Names the roundings; lanes run copies.
   SessionModel session_model_;
-  std::unique_ptr<SessionCache> sessions_;
+  std::vector<Lane> lanes_;  ///< Two where two runs at the same time are worth it.
   Sample sample_;
   RunOutputs expected_;
   std::vector<std::set<size_t>> entries_;  ///< Per rounding.
   std::vector<double> work_;               ///< Per plan entry: multiply-adds of the sample.
   double total_work_ = 0.0;
   double worst_ = 0.0;
+  std::unordered_map<Roundings, double> known_;  ///< Distances on the sample.
 };
 
 }  // namespace halfsafe

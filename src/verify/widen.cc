@@ -15,7 +15,7 @@ namespace {
 constexpr int kMostProbes = 16;
 /// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it
 /// back.
-constexpr int kMostPrunes = 16;
+constexpr size_t kMostPrunes = 16;
 constexpr double kPruneTo = 0.75;
 /// What the remaining roundings may add up to, as a share of the tolerance: estimates are not exact.
 constexpr double kAim = 0.9;
@@ -81,7 +81,7 @@ double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
 /// the runs are spent. Returns the groups ranked by harm for cost.
 std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
   const auto measure = [&](size_t begin, size_t end) {
-    const double distance = probe->Only(order, begin, end);
+    const double distance = probe->Distance(probe->Only(order, begin, end));
     progress->Step();
     return Group{begin, end, distance * distance};
   };
@@ -96,6 +96,7 @@ std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Pro
     if (divisible(*next) <= 0.0) break;
     const Group group = *next;
     const size_t middle = (group.begin + group.end) / 2;
+    probe->Expect(probe->Only(order, group.begin, middle), probe->Only(order, middle, group.end));
     *next = measure(group.begin, middle);
     groups.push_back(measure(middle, group.end));
     choices = RankChoices(*probe, order, groups);
@@ -111,9 +112,10 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
     return entries;
   };
   const auto fits = [&](size_t count) {
-    return (*distance = probe->Without(entries_of(count))) <= Aim(*probe);
+    return (*distance = probe->Distance(probe->Without(entries_of(count)))) <= Aim(*probe);
   };
   size_t enough = 1, short_of = 0;
+  if (choices.size() > 1) probe->Expect(probe->Without(entries_of(1)), probe->Without(entries_of(2)));
   while (enough < choices.size() && !fits(enough)) {
     short_of = enough;
     enough = std::min(choices.size(), enough * 2);
@@ -130,14 +132,23 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
 /// need not help with each of its entries. Quarters first, then eighths, and so on.
 std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, double* distance, Progress* progress) {
   std::vector<size_t> left(chosen.begin(), chosen.end());
-  int probes = 0;
+  const auto all_but = [&](size_t begin, size_t size) {
+    std::vector<size_t> fewer = left;
+    const auto first = fewer.begin() + static_cast<std::ptrdiff_t>(std::min(begin, fewer.size()));
+    fewer.erase(first, first + std::min(static_cast<std::ptrdiff_t>(size), fewer.end() - first));
+    return fewer;
+  };
+  const auto with_fp32 = [&](const std::vector<size_t>& entries) {
+    return probe->Without({entries.begin(), entries.end()});
+  };
+  std::set<Roundings> tried;
   for (size_t size = (left.size() + 3) / 4; size > 0 && left.size() > 1; size /= 2) {
-    for (size_t begin = 0; begin < left.size() && probes < kMostPrunes;) {
-      std::vector<size_t> fewer = left;
-      const auto first = fewer.begin() + static_cast<std::ptrdiff_t>(begin);
-      fewer.erase(first, first + static_cast<std::ptrdiff_t>(std::min(size, fewer.size() - begin)));
-      const double without = probe->Without({fewer.begin(), fewer.end()});
-      ++probes;
+    for (size_t begin = 0; begin < left.size() && tried.size() < kMostPrunes;) {
+      std::vector<size_t> fewer = all_but(begin, size);
+      const Roundings on = with_fp32(fewer);
+      probe->Expect(on, with_fp32(all_but(begin + size, size)));
+      const double without = probe->Distance(on);
+      tried.insert(on);
       progress->Step();
       if (without <= kPruneTo * Aim(*probe)) {
         left = std::move(fewer);
