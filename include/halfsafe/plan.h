@@ -61,6 +61,24 @@ struct Plan {
   std::vector<const NodePlan*> NodesIn(Precision precision) const;
 };
 
+/// What a node, or a fused layer named "a + b" after its nodes, takes on a GPU in microseconds.
+struct NodeLatency {
+  std::string name;
+  double fp16_us = 0.0;
+  double fp32_us = 0.0;
+  std::optional<double> bf16_us;  ///< Where not given: a sixteenth of the way from FP16 to FP32.
+};
+
+/// Latencies measured on the user's GPU. They take the place of the estimates that the plan's costs are
+/// otherwise (docs/rules.md, "The minimum cut"); nodes that are not named keep theirs.
+struct Latencies {
+  std::string model_sha256;
+  double batch = 1.0;                  ///< How many samples one measured inference took.
+  std::optional<double> cast_us;       ///< What a Cast costs beside its memory traffic.
+  std::optional<double> bytes_per_us;  ///< The GPU's memory bandwidth, bytes per microsecond.
+  std::vector<NodeLatency> nodes;
+};
+
 /// How tensors that overflow are repaired.
 enum class Repair {
   kAuto,     ///< Rescaled where that works, FP32 or BF16 elsewhere, whichever is cheaper.
@@ -77,6 +95,7 @@ struct PlanOptions {
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.
   std::vector<std::string> keep_ops;    ///< Operator types that stay FP32.
+  Latencies latencies;                  ///< Empty: costs are estimated.
 };
 
 /// Throws Error(kUsage) when a regular expression in the options isn't one: worth knowing before a long scan.
@@ -84,7 +103,8 @@ void CheckPatterns(const PlanOptions& options);
 
 /// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and
 /// beyond what must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws
-/// Error(kBadInput) when `ranges` are of another model, Error(kUsage) for a bad regular expression.
+/// Error(kBadInput) when `ranges` or `options.latencies` are of another model, Error(kUsage) for a bad
+/// regular expression.
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
 
 /// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become
@@ -101,5 +121,9 @@ std::vector<std::string> OverflowingTensors(const RangeTable& ranges, double thr
 std::string ToJson(const Plan& plan);
 /// Throws Error(kBadInput) that names `where` and what is wrong.
 Plan PlanFromJson(std::string_view text, std::string_view where);
+
+/// Reads a halfsafe-latencies file (docs/formats.md). Throws Error(kBadInput) that names `where` and what is
+/// wrong.
+Latencies LatenciesFromJson(std::string_view text, std::string_view where);
 
 }  // namespace halfsafe

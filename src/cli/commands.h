@@ -22,6 +22,7 @@ struct CommonOptions {
   uint64_t random = 0;
   std::string fail_on;
   double threshold = 10000.0;
+  std::string latencies;
 };
 
 /// One command: adds its options to `app` and returns what to run once they are parsed.

@@ -28,6 +28,7 @@ struct FixCommand {
     options.scan.threads = options.check.threads = common.threads;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
+    options.plan.latencies = ReadLatencies(common.latencies);
     FixResult result = Fix(model, *samples, options, &progress);
     if (!save_plan.empty()) WriteFileAtomically(save_plan, ToJson(result.plan));
     if (!save_ranges.empty()) WriteFileAtomically(save_ranges, ToJson(result.ranges));

@@ -66,6 +66,8 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--margin", plan->margin,
                   "What rescaled tensors stay within where they can (default 2048); never past the threshold")
       ->check(CLI::PositiveNumber);
+  app->add_option("--cost", options->latencies,
+                  "Latencies of the nodes on your GPU, in place of estimates: a halfsafe-latencies file");
   app->add_option("--keep", plan->keep_nodes, "Nodes whose name matches this regular expression stay FP32");
   app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32");
 }
@@ -114,6 +116,10 @@ RangeTable ReadRanges(const std::string& path) {
   return RangesFromJson(MappedFile(path, "ranges").text(), path);
 }
 Plan ReadPlan(const std::string& path) { return PlanFromJson(MappedFile(path, "plan").text(), path); }
+
+Latencies ReadLatencies(const std::string& path) {
+  return path.empty() ? Latencies{} : LatenciesFromJson(MappedFile(path, "latencies").text(), path);
+}
 
 Report StartReport(const char* command, const Model& model) {
   Report report;

@@ -27,6 +27,7 @@ std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& 
 std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names);
 RangeTable ReadRanges(const std::string& path);
 Plan ReadPlan(const std::string& path);
+Latencies ReadLatencies(const std::string& path);  ///< Empty without a path.
 
 /// A report with the model's part filled in.
 Report StartReport(const char* command, const Model& model);

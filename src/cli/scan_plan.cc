@@ -61,6 +61,7 @@ struct PlanCommand {
     const Model model = LoadModel(common.model, common);
     const RangeTable ranges = ReadRanges(ranges_path);
     options.threshold = common.threshold;
+    options.latencies = ReadLatencies(common.latencies);
     const Plan plan = MakePlan(model, ranges, options);
     if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(plan));
     if (!explain.empty()) {

@@ -8,43 +8,15 @@
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "plan/context.h"
+#include "plan/costs.h"
 #include "plan/expansion.h"
 #include "plan/exponents.h"
 #include "plan/guards.h"
 #include "plan/masks.h"
 #include "plan/rules.h"
-#include "plan/work.h"
 
 namespace halfsafe {
 namespace {
-
-/// Costs in bytes of memory traffic, which is what most layers wait for on a GPU. A multiply-add in FP32
-/// instead of on FP16 tensor cores costs about as much time as a fifth of a byte (H100: 3.35 TB/s, 67 against
-/// 990 TFLOP/s dense). Every extra kernel (a Cast) costs its launch, about 2 us, of which a graph of kernels
-/// hides most: 64 KiB.
-constexpr double kBytesPerMultiplyAdd = 0.2;
-constexpr int64_t kLaunch = 65536;
-
-double ElementsPerSample(const PlanContext& context, int tensor) {
-  return ElementsPerSample(context.index, context.ranges, tensor);
-}
-
-/// What FP32 costs a node more than FP16: two bytes for every float element read or written, and its
-/// multiply-adds.
-int64_t Fp32Cost(const PlanContext& context, const NodeInfo& node) {
-  double cost = 1.0 + kBytesPerMultiplyAdd * MultiplyAdds(context.index, context.ranges, node);
-  for (const auto* list : {&node.inputs, &node.outputs}) {
-    for (const int tensor : *list) {
-      if (tensor >= 0 && IsFloat(context.index.tensor(tensor).dtype))
-        cost += 2.0 * ElementsPerSample(context, tensor);
-    }
-  }
-  return static_cast<int64_t>(std::llround(cost));
-}
-
-/// BF16 is as fast as FP16 and has fewer bits, so it is for what FP16's range rules out: this share of what
-/// FP32 costs more keeps it from anywhere else.
-constexpr int64_t kBf16Divisor = 16;
 
 bool OffersBf16(const PlanContext& context, size_t node) {
   const Repair repair = context.options.repair;
@@ -54,13 +26,13 @@ bool OffersBf16(const PlanContext& context, size_t node) {
          context.ports.Switchable(static_cast<int>(node));
 }
 
-PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<IoPlan>& io) {
+PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<PerPrecision<int64_t>>& costs,
+                             const std::vector<IoPlan>& io) {
   PrecisionProblem problem;
   for (size_t id = 0; id < context.index.nodes().size(); ++id) {
     const bool switchable = context.ports.Switchable(static_cast<int>(id));
-    const int64_t fp32 = switchable ? Fp32Cost(context, context.index.nodes()[id]) : 0;
-    problem.nodes.push_back(
-        {{0, fp32 / kBf16Divisor, fp32}, {context.pins[id].reason.empty(), OffersBf16(context, id), true}});
+    problem.nodes.push_back({switchable ? costs[id] : PerPrecision<int64_t>{},
+                             {context.pins[id].reason.empty(), OffersBf16(context, id), true}});
   }
   for (size_t id = 0; id < context.index.tensors().size(); ++id) {
     const TensorInfo& tensor = context.index.tensors()[id];
@@ -77,19 +49,19 @@ PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<IoPla
     for (size_t reader = 0; reader < ports.readers.size(); ++reader) {
       cut.readers.push_back(end(ports.readers[reader], reader >= tensor.uses.size()));
     }
-    cut.cast_cost = kLaunch + static_cast<int64_t>(6.0 * ElementsPerSample(context, static_cast<int>(id)));
+    cut.cast_cost = CastCost(context, static_cast<int>(id));
     problem.tensors.push_back(std::move(cut));
   }
   return problem;
 }
 
-/// The exact cut where only FP16 and FP32 are in question. FP16 costs nothing in these problems.
+/// The exact cut where only FP16 and FP32 are in question, and FP16 is the cheaper one everywhere.
 std::vector<Precision> Cheapest(const PrecisionProblem& problem) {
   const auto bf16 = static_cast<size_t>(Precision::kBf16), fp32 = static_cast<size_t>(Precision::kFp32);
   const auto fp16 = static_cast<size_t>(Precision::kFp16);
   CutProblem cut{{}, {}, problem.tensors};
   for (const PrecisionNode& node : problem.nodes) {
-    if (node.allowed[bf16]) return CheapestPrecisions(problem);
+    if (node.allowed[bf16] || node.cost[fp16] > 0) return CheapestPrecisions(problem);
     cut.fp32_cost.push_back(node.cost[fp32]);
     cut.must_fp32.push_back(!node.allowed[fp16]);
   }
@@ -168,6 +140,14 @@ void WarnOfBrokenModel(PlanContext* context) {
   }
 }
 
+std::string CheaperEvidence(const PerPrecision<int64_t>& cost, Precision precision) {
+  const int64_t saved = cost[static_cast<size_t>(precision)] - cost[static_cast<size_t>(Precision::kFp16)];
+  if (saved <= 0)
+    return fmt::format("measured to be no slower in {} than in FP16",
+                       precision == Precision::kFp32 ? "FP32" : "BF16");
+  return fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves", saved);
+}
+
 Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
             const std::vector<Precision>& precisions, std::vector<IoPlan> io) {
   Plan plan;
@@ -190,9 +170,7 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
       plan.nodes.push_back({node.name, precision, pin.reason, pin.evidence});
     } else if (precision != Precision::kFp16) {
       plan.nodes.push_back(
-          {node.name, precision, "cheaper-than-casts",
-           fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves",
-                       problem.nodes[id].cost[static_cast<size_t>(precision)])});
+          {node.name, precision, "cheaper-than-casts", CheaperEvidence(problem.nodes[id].cost, precision)});
     } else {
       plan.nodes.push_back(
           {node.name, Precision::kFp16, "safe", SafeEvidence(context, static_cast<int>(id))});
@@ -228,6 +206,10 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
                                ranges.model_sha256, model.path().string(), model.sha256()));
   }
+  if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {
+    throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
+                               options.latencies.model_sha256, model.path().string(), model.sha256()));
+  }
   const GraphIndex index(model);
   const PrecisionPorts ports(index);
   const ScaleRules scales(model, index);
@@ -242,10 +224,11 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     context.range_rule = rule.range;
     rule.apply(&context, rule.name);
   }
+  const std::vector<PerPrecision<int64_t>> costs = NodeCosts(&context);
   WarnOfBrokenModel(&context);
   WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
-  const PrecisionProblem problem = MakeProblem(context, io);
+  const PrecisionProblem problem = MakeProblem(context, costs, io);
   return Finish(context, problem, Cheapest(problem), std::move(io));
 }
 

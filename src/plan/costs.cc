@@ -1,0 +1,126 @@
+#include "plan/costs.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <unordered_map>
+
+#include "halfsafe/error.h"
+#include "plan/work.h"
+
+namespace halfsafe {
+namespace {
+
+/// Estimates are in bytes of memory traffic, which is what most layers wait for on a GPU. A multiply-add in
+/// FP32 instead of on FP16 tensor cores costs about as much time as a fifth of a byte (H100: 3.35 TB/s, 67
+/// against 990 TFLOP/s dense). Every extra kernel (a Cast) costs its launch, about 2 us, of which a graph of
+/// kernels hides most: 64 KiB.
+constexpr double kBytesPerMultiplyAdd = 0.2;
+constexpr double kLaunch = 65536.0;
+/// What that GPU's memory moves, to put latencies beside estimates.
+constexpr double kBytesPerMicrosecond = 3.35e6;
+/// BF16 is as fast as FP16 and has fewer bits, so it is for what FP16's range rules out: this share of what
+/// FP32 costs more keeps it from anywhere else.
+constexpr double kBf16Share = 1.0 / 16.0;
+/// Keeps sums over a model, each three times, far inside an int64_t (see PrecisionProblem).
+constexpr double kMostCost = 1e12;
+
+constexpr auto kFp16 = static_cast<size_t>(Precision::kFp16);
+constexpr auto kBf16 = static_cast<size_t>(Precision::kBf16);
+constexpr auto kFp32 = static_cast<size_t>(Precision::kFp32);
+
+double ElementsPerSample(const PlanContext& context, int tensor) {
+  return ElementsPerSample(context.index, context.ranges, tensor);
+}
+
+int64_t Whole(double cost) { return static_cast<int64_t>(std::llround(std::min(cost, kMostCost))); }
+
+/// What FP32 costs a node more than FP16: two bytes for every float element read or written, and its
+/// multiply-adds.
+double Fp32Estimate(const PlanContext& context, const NodeInfo& node) {
+  double cost = 1.0 + kBytesPerMultiplyAdd * MultiplyAdds(context.index, context.ranges, node);
+  for (const auto* list : {&node.inputs, &node.outputs}) {
+    for (const int tensor : *list) {
+      if (tensor >= 0 && IsFloat(context.index.tensor(tensor).dtype))
+        cost += 2.0 * ElementsPerSample(context, tensor);
+    }
+  }
+  return cost;
+}
+
+double BytesOf(const Latencies& table, double microseconds) {
+  return microseconds / table.batch * table.bytes_per_us.value_or(kBytesPerMicrosecond);
+}
+
+/// The nodes that an entry is about: one, or those of a fused layer, whose names are joined by " + ".
+std::vector<int> NodesOf(const std::string& name, const std::unordered_map<std::string, int>& nodes) {
+  static constexpr std::string_view kJoin = " + ";
+  if (const auto whole = nodes.find(name); whole != nodes.end()) return {whole->second};
+  std::vector<int> found;
+  for (size_t begin = 0; begin <= name.size();) {
+    const size_t end = std::min(name.find(kJoin, begin), name.size());
+    if (const auto part = nodes.find(name.substr(begin, end - begin)); part != nodes.end())
+      found.push_back(part->second);
+    begin = end + kJoin.size();
+  }
+  return found;
+}
+
+PerPrecision<int64_t> MeasuredCost(const Latencies& table, const NodeLatency& latency, double share) {
+  const double fp16 = BytesOf(table, latency.fp16_us) * share;
+  const double fp32 = BytesOf(table, latency.fp32_us) * share;
+  const double bf16 =
+      latency.bf16_us ? BytesOf(table, *latency.bf16_us) * share : fp16 + kBf16Share * std::abs(fp32 - fp16);
+  const double least = std::min({fp16, bf16, fp32});
+  PerPrecision<int64_t> cost;
+  cost[kFp16] = Whole(fp16 - least);
+  cost[kBf16] = Whole(bf16 - least);
+  cost[kFp32] = Whole(fp32 - least);
+  return cost;
+}
+
+}  // namespace
+
+std::vector<PerPrecision<int64_t>> NodeCosts(PlanContext* context) {
+  std::vector<PerPrecision<int64_t>> costs;
+  std::vector<double> estimates;
+  std::unordered_map<std::string, int> numbers;
+  for (const NodeInfo& node : context->index.nodes()) {
+    numbers[node.name] = static_cast<int>(costs.size());
+    estimates.push_back(Fp32Estimate(*context, node));
+    costs.push_back({0, Whole(estimates.back() * kBf16Share), Whole(estimates.back())});
+  }
+  const Latencies& table = context->options.latencies;
+  std::vector<std::string> unknown;
+  for (const NodeLatency& latency : table.nodes) {
+    const std::vector<int> nodes = NodesOf(latency.name, numbers);
+    if (nodes.empty()) unknown.push_back(latency.name);
+    // A fused layer's latency is dealt out by what its nodes are estimated to cost.
+    double total = 0.0;
+    for (const int node : nodes) total += estimates[static_cast<size_t>(node)];
+    for (const int node : nodes) {
+      const auto id = static_cast<size_t>(node);
+      costs[id] = MeasuredCost(table, latency, estimates[id] / total);
+    }
+  }
+  if (!unknown.empty() && unknown.size() == table.nodes.size()) {
+    throw BadInput(fmt::format("none of the {} names in the latencies is a node of {}; the first is {}",
+                               unknown.size(), context->model.path().string(), unknown.front()));
+  }
+  if (!unknown.empty()) {
+    context->warnings.push_back(fmt::format("latencies of {} layers that are no nodes of the model: {}{}",
+                                            unknown.size(), unknown.front(),
+                                            unknown.size() > 1 ? ", ..." : ""));
+  }
+  return costs;
+}
+
+int64_t CastCost(const PlanContext& context, int tensor) {
+  constexpr double kBytes = 6.0;  // Four read and two written, or the reverse.
+  const Latencies& table = context.options.latencies;
+  const double launch = table.cast_us ? BytesOf(table, *table.cast_us) : kLaunch;
+  return Whole(launch + kBytes * ElementsPerSample(context, tensor));
+}
+
+}  // namespace halfsafe
