@@ -17,6 +17,8 @@ class TensorProto;
 
 namespace halfsafe {
 
+class GraphIndex;
+
 /// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined
 /// when a model is loaded, so that every tensor of theirs can be seen and retyped.
 class Model {
@@ -46,8 +48,13 @@ class Model {
   /// Both files appear only when they are whole. Throws Error(kBadInput) when they can't be written.
   void Save(const std::filesystem::path& path, uint64_t external_threshold = uint64_t{1} << 30) const;
 
+  /// Its tensors, nodes and graphs by number, made on first use: what the stages share
+  /// (src/model/graph_index.h). Throws Error(kBadInput) when the graph is broken.
+  const GraphIndex& index() const;
+
   /// Types of tensors that ONNX's own inference can't find, by full name (see CompleteTypes).
   const std::map<std::string, DType>& known_types() const;
+  /// Makes what `index` returned invalid.
   void SetKnownTypes(std::map<std::string, DType> types);
 
   /// Inputs that a sample has to give: graph inputs without an initializer.

@@ -16,7 +16,7 @@ constexpr int kDeepest = 64;
 
 }  // namespace
 
-GraphIndex::GraphIndex(const Model& model) : model_(model) {
+GraphIndex::GraphIndex(const Model& model) : path_(model.path().string()), proto_(model.proto()) {
   AddGraph(model.proto().graph(), "", -1);
   NameTensors();
   NameNodes();
@@ -43,8 +43,7 @@ int GraphIndex::AddTensor(const std::string& local, int graph, TensorKind kind) 
   const int id = static_cast<int>(tensors_.size());
   GraphInfo& owner = graphs_[static_cast<size_t>(graph)];
   if (!owner.tensors.emplace(local, id).second) {
-    throw BadInput(
-        fmt::format("{}: tensor {}{} is written twice", model_.path().string(), owner.scope, local));
+    throw BadInput(fmt::format("{}: tensor {}{} is written twice", path_, owner.scope, local));
   }
   tensors_.push_back(std::move(tensor));
   return id;
@@ -62,7 +61,7 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
   for (int outer = parent_graph; outer >= 0; outer = graphs_[static_cast<size_t>(outer)].parent_graph)
     ++depth;
   if (depth >= kDeepest) {
-    throw BadInput(fmt::format("{}: bodies are nested more than {} deep", model_.path().string(), kDeepest));
+    throw BadInput(fmt::format("{}: bodies are nested more than {} deep", path_, kDeepest));
   }
   const int id = static_cast<int>(graphs_.size());
   std::string scope = path.empty() ? "" : path + "/";
@@ -88,8 +87,7 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
   for (const auto& output : graph.output()) {
     const int tensor = Resolve(output.name(), id);
     if (tensor < 0) {
-      throw BadInput(
-          fmt::format("{}: output {}{} is never written", model_.path().string(), scope, output.name()));
+      throw BadInput(fmt::format("{}: output {}{} is never written", path_, scope, output.name()));
     }
     tensors_[static_cast<size_t>(tensor)].graph_output = true;
     graphs_[static_cast<size_t>(id)].outputs.push_back(tensor);
@@ -105,19 +103,18 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
   for (const auto& input : proto.input()) {
     const int tensor = input.empty() ? -1 : Resolve(input, graph);
     if (tensor < 0 && !input.empty()) {
-      throw BadInput(fmt::format("{}: node {} ({}) reads {}, which nothing before it writes",
-                                 model_.path().string(), path, proto.op_type(), input));
+      throw BadInput(fmt::format("{}: node {} ({}) reads {}, which nothing before it writes", path_, path,
+                                 proto.op_type(), input));
     }
     node.inputs.push_back(tensor);
   }
   const std::string domain = proto.domain() == "ai.onnx" ? "" : proto.domain();
-  node.schema = onnx::OpSchemaRegistry::Schema(proto.op_type(), OpsetVersion(model_.proto(), domain), domain);
+  node.schema = onnx::OpSchemaRegistry::Schema(proto.op_type(), OpsetVersion(proto_, domain), domain);
   if (node.schema != nullptr) {
     try {
       node.schema->Verify(proto);
     } catch (const std::exception& error) {
-      throw BadInput(
-          fmt::format("{}: node {} ({}): {}", model_.path().string(), path, proto.op_type(), error.what()));
+      throw BadInput(fmt::format("{}: node {} ({}): {}", path_, path, proto.op_type(), error.what()));
     }
   }
   for (const auto& attribute : proto.attribute()) {

@@ -93,7 +93,8 @@ class GraphIndex {
   void NameTensors();
   void NameNodes();
 
-  const Model& model_;
+  std::string path_;  ///< Of the model, for messages.
+  const onnx::ModelProto& proto_;
   std::vector<TensorInfo> tensors_;
   std::vector<NodeInfo> nodes_;
   std::vector<GraphInfo> graphs_;

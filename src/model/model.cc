@@ -11,12 +11,14 @@
 #include <cstring>
 #include <future>
 #include <limits>
+#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 
 #include "base/file.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
+#include "model/graph_index.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -120,6 +122,8 @@ struct Model::Impl {
   std::map<std::string, DType> known_types;
   /// External files by location, shared with models made from this one.
   std::unordered_map<std::string, std::shared_ptr<MappedFile>> external;
+  std::mutex indexing;
+  std::unique_ptr<const GraphIndex> index;
 
   void MapExternal(const onnx::TensorProto& tensor);
 };
@@ -211,7 +215,15 @@ Model Model::Load(const std::filesystem::path& path) {
 
 const onnx::ModelProto& Model::proto() const { return impl_->proto; }
 const std::map<std::string, DType>& Model::known_types() const { return impl_->known_types; }
-void Model::SetKnownTypes(std::map<std::string, DType> types) { impl_->known_types = std::move(types); }
+void Model::SetKnownTypes(std::map<std::string, DType> types) {
+  impl_->known_types = std::move(types);
+  impl_->index.reset();
+}
+const GraphIndex& Model::index() const {
+  const std::lock_guard<std::mutex> lock(impl_->indexing);
+  if (impl_->index == nullptr) impl_->index = std::make_unique<const GraphIndex>(*this);
+  return *impl_->index;
+}
 const std::string& Model::sha256() const { return impl_->sha256; }
 const std::filesystem::path& Model::path() const { return impl_->path; }
 

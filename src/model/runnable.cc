@@ -52,7 +52,7 @@ bool MayRun(const NodeInfo& node, bool custom_ops_loaded) {
 }
 
 std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   const std::vector<bool> tail = FindTail(index, model, custom_ops_loaded);
   if (std::find(tail.begin(), tail.end(), true) == tail.end()) return std::nullopt;
 

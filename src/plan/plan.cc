@@ -210,7 +210,7 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
                                options.latencies.model_sha256, model.path().string(), model.sha256()));
   }
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);
   const ScaleRules scales(model, index);
   PlanContext context{model, index, ports, scales, ranges, options, {}, {}, {}, {}, {}, {}, {}, {}, false};
@@ -233,7 +233,7 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
 }
 
 Plan PlainFp16Plan(const Model& model) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);
   Plan plan;
   plan.model_sha256 = model.sha256();

@@ -42,7 +42,7 @@ double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const Nod
 }
 
 std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   std::unordered_map<std::string, bool> fp16;
   for (const NodePlan& node : plan.nodes) fp16[node.name] = node.precision == Precision::kFp16;
   double total = 0.0, half = 0.0;

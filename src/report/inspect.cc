@@ -35,7 +35,7 @@ nlohmann::ordered_json ToJson(const std::vector<InputSpec>& specs) {
 }  // namespace
 
 Inspection Inspect(const Model& model) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   Inspection result;
   result.path = model.path().string();
   result.sha256 = model.sha256();

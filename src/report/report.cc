@@ -11,7 +11,7 @@
 namespace halfsafe {
 
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   report->samples = ranges.samples;
   report->threshold = threshold;
   for (const std::string& name : OverflowingTensors(ranges, threshold)) {
@@ -42,7 +42,7 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
 }
 
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report) {
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   report->nodes = plan.nodes.size();
   for (const auto& [precision, nodes] :
        {std::pair{Precision::kFp32, &report->fp32_nodes}, std::pair{Precision::kBf16, &report->bf16_nodes}}) {

@@ -60,7 +60,7 @@ std::span<const Pass> Passes() { return kPasses; }
 Rewriter::Rewriter(const Model& original, const Plan& the_plan)
     : model(original),
       plan(the_plan),
-      index(original),
+      index(original.index()),
       ports(index),
       scales(original, index),
       proto(WithoutLargeTensors(original.proto(), kSmall)) {

@@ -16,7 +16,7 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
   } catch (const std::regex_error& error) {
     throw BadUsage(fmt::format("--tensors '{}' is not a regular expression: {}", pattern, error.what()));
   }
-  const GraphIndex index(model);
+  const GraphIndex& index = model.index();
   onnx::ModelProto proto = model.proto();
   std::unordered_set<std::string> outputs;
   for (const auto& output : proto.graph().output()) outputs.insert(output.name());

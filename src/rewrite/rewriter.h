@@ -34,7 +34,7 @@ struct Form {
 struct Rewriter {
   const Model& model;
   const Plan& plan;
-  const GraphIndex index;
+  const GraphIndex& index;
   const PrecisionPorts ports;
   const ScaleRules scales;
 

@@ -8,14 +8,14 @@
 namespace halfsafe {
 
 void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custom_op_libraries) {
-  const GraphIndex index(*model);
+  const GraphIndex& index = model->index();
   const auto open = [](const TensorInfo& tensor) {
     return tensor.graph == 0 && tensor.kind == TensorKind::kActivation && tensor.is_tensor &&
            tensor.dtype == DType::kUndefined;
   };
   if (std::none_of(index.tensors().begin(), index.tensors().end(), open)) return;
   const std::optional<Model> part = RunnablePart(*model, !custom_op_libraries.empty());
-  const GraphIndex runnable(part ? *part : *model);
+  const GraphIndex& runnable = part ? part->index() : index;
   SessionModel marked = MakeSessionModel(part ? *part : *model);
   for (const TensorInfo& tensor : index.tensors()) {
     if (open(tensor) && !tensor.graph_output && runnable.FindTensor(0, tensor.local) >= 0)

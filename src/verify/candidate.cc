@@ -101,7 +101,7 @@ void Candidate::Finish(const std::function<bool(const std::string&, bool)>& fini
     errors.right = errors.right && output.right;
     if (output.new_nonfinite > 0) errors.nonfinite_outputs.push_back(output.name);
   }
-  const GraphIndex index(model_);
+  const GraphIndex& index = model_.index();
   for (const RoundedTensor& tensor : rounder_.tensors) {
     const auto report = [&](const std::string& sample, bool nan, std::optional<FirstNonFinite>* first) {
       if (sample.empty() || first->has_value() || !finite_before(tensor.name, nan)) return;

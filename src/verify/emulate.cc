@@ -176,7 +176,7 @@ void Rounder::Process(const Tap& tap) {
 }
 
 SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared) {
-  const GraphIndex index(typed);
+  const GraphIndex& index = typed.index();
   for (const TensorInfo& tensor : index.tensors()) {
     if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
@@ -187,8 +187,8 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
 }
 
 SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder) {
-  const GraphIndex index(typed);
-  const GraphIndex unrounded_index(unrounded);
+  const GraphIndex& index = typed.index();
+  const GraphIndex& unrounded_index = unrounded.index();
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter
   // most.
   SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);

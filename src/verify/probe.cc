@@ -61,7 +61,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
              const CheckOptions& options)
     : options_(options),
       plan_(plan),
-      index_(original),
+      index_(original.index()),
       ports_(index_),
       typed_(Apply(original, plan)),
       original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),

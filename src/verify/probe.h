@@ -59,7 +59,7 @@ class Probe {
 
   const CheckOptions& options_;
   const Plan& plan_;
-  GraphIndex index_;
+  const GraphIndex& index_;
   PrecisionPorts ports_;
   std::unordered_map<std::string, size_t> entry_;  ///< Plan entries in 16 bits, by node name.
   Model typed_;
