@@ -90,6 +90,8 @@ struct Widening {
   std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.
   double predicted_rel_l2 = 0.0;   ///< Error that should remain.
   bool possible = true;            ///< False when nothing in FP16 was left to widen.
+  /// Each of the nodes was tried: on the sample measured, the outputs are past the tolerance without it.
+  bool minimal = false;
 };
 
 /// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the
@@ -106,9 +108,10 @@ struct Narrowing {
 };
 
 /// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as
-/// long as the check stays right, halves of them first, then one by one. Stops after `seconds`, with a plan
-/// that is right. `check` must be the right result for `plan`.
+/// long as the check stays right, halves of them first, then one by one. Measurements on the hardest sample
+/// rule most choices out. Stops after `seconds`, or without them after a fixed number of runs and checks,
+/// with a plan that is right. `check` must be the right result for `plan`.
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, double seconds, Progress* progress);
+                 const CheckOptions& options, std::optional<double> seconds, Progress* progress);
 
 }  // namespace halfsafe

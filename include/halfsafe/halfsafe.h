@@ -20,7 +20,8 @@ struct FixOptions {
   ScanOptions scan;
   PlanOptions plan;
   CheckOptions check;
-  double budget = 0.0;   ///< Seconds for taking nodes back to FP16 after widening.
+  /// Seconds for taking nodes back to FP16 after widening; 0: none are. Without: a fixed number of steps.
+  std::optional<double> budget;
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
 };
 

@@ -54,11 +54,11 @@ struct FixCommand {
 struct CheckCommand {
   CommonOptions common;
   CheckOptions options;
-  std::string fixed, widen;
+  std::string fixed, widen, narrow;
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
-    RequireWritable(common.json);
+    for (const std::string& path : {common.json, widen, narrow}) RequireWritable(path);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const Model fixed_model = LoadModel(fixed, common);
@@ -74,20 +74,32 @@ struct CheckCommand {
     report.check = Check(model, fixed_model, *samples, options, &progress);
     const bool right = report.check->fixed.right;
     report.verdict = right ? "right" : "not-right";
-    if (!widen.empty() && !right) {
-      Plan plan = ReadPlan(widen);
-      Widening step = Widen(model, &plan, *samples, *report.check, options, &progress);
-      if (step.possible) {
-        WriteFileAtomically(widen, ToJson(plan));
-        report.warnings.push_back(
-            fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));
-        report.widenings.push_back(std::move(step));
-      } else {
-        report.warnings.push_back(fmt::format("{} has no FP16 node left to widen", widen));
-      }
-    }
+    if (!widen.empty() && !right) WidenPlan(model, *samples, &progress, &report);
+    if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
+  }
+
+  void WidenPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) const {
+    Plan plan = ReadPlan(widen);
+    Widening step = Widen(model, &plan, samples, *report->check, options, progress);
+    if (!step.possible) {
+      report->warnings.push_back(fmt::format("{} has no FP16 node left to widen", widen));
+      return;
+    }
+    WriteFileAtomically(widen, ToJson(plan));
+    report->warnings.push_back(
+        fmt::format("{} has {} more nodes in FP32: apply it and check again", widen, step.nodes.size()));
+    report->widenings.push_back(std::move(step));
+  }
+
+  void NarrowPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) const {
+    Plan plan = ReadPlan(narrow);
+    report->narrowing = Narrow(model, &plan, samples, *report->check, options, std::nullopt, progress);
+    if (report->narrowing.nodes.empty()) return;
+    WriteFileAtomically(narrow, ToJson(plan));
+    report->warnings.push_back(
+        fmt::format("{} has {} fewer nodes in FP32: apply it", narrow, report->narrowing.nodes.size()));
   }
 };
 
@@ -103,9 +115,10 @@ Command SetUpFix(CLI::App* app) {
   app->add_option("--holdout", command->options.holdout,
                   "Share of the samples kept out of calibration and checked at the end")
       ->check(CLI::Range(0.0, 0.99));
-  app->add_option(
-         "--budget", command->options.budget,
-         "Seconds to spend on taking nodes back to FP16 that widening needn't have taken (default 3)")
+  app->add_option("--budget", command->options.budget,
+                  "Seconds for taking nodes back to FP16 that widening needn't have taken; 0 for none "
+                  "(default: a fixed "
+                  "number of steps)")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--save-outputs", command->options.check.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
@@ -124,6 +137,8 @@ Command SetUpCheck(CLI::App* app) {
   AddData(app, &command->common);
   app->add_option("--widen", command->widen,
                   "When it is not right, move the nodes that hurt most to FP32 in this plan");
+  app->add_option("--narrow", command->narrow,
+                  "When it is right, take nodes back to FP16 in this plan that widening needn't have taken");
   app->add_option("--save-outputs", command->options.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddTolerance(app, &command->options.tolerance);

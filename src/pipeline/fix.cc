@@ -58,7 +58,9 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     result = Check(model, fixed, samples, check, progress);
   }
   Narrowing narrowing;
-  if (result.fixed.right && !widenings.empty() && options.budget > 0.0) {
+  // One step that left out what it could has done this already.
+  narrowing.minimal = result.fixed.right && widenings.size() == 1 && widenings[0].minimal;
+  if (result.fixed.right && !widenings.empty() && !narrowing.minimal && options.budget != 0.0) {
     narrowing = Narrow(model, &plan, samples, result, check, options.budget, progress);
     if (!narrowing.nodes.empty()) {
       fixed = Apply(model, plan);

@@ -191,11 +191,12 @@ std::string ToText(const Report& report, int width, bool color) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");
   }
-  if (!report.narrowing.nodes.empty()) {
-    text += fmt::format("Taken back: {} of them to FP16; {}\n", report.narrowing.nodes.size(),
-                        report.narrowing.minimal ? "without any one of the rest the check fails"
-                                                 : "more may be possible with a larger --budget");
-  }
+  if (!report.narrowing.nodes.empty())
+    text += fmt::format("Taken back: {} of them to FP16\n", report.narrowing.nodes.size());
+  if (!report.widenings.empty() && report.narrowing.minimal)
+    text += "  without any one of the rest in FP32 the check fails\n";
+  if (report.narrowing.checks > 0 && !report.narrowing.minimal)
+    text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {
     text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path,
                         ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts);

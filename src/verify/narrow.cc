@@ -3,135 +3,115 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
-#include "verify/candidate.h"
+#include "verify/minimize.h"
+#include "verify/probe.h"
 
 namespace halfsafe {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
-/// One sample of a source, as a source.
-class OneSample : public SampleSource {
- public:
-  OneSample(const SampleSource& source, uint64_t index) : source_(source), index_(index) {}
-  uint64_t size() const override { return 1; }
-  Sample Read(uint64_t) const override { return source_.Read(index_); }
+/// Without a limit in seconds: counts, so that the result does not depend on the machine.
+constexpr int kMostRuns = 128;
+constexpr uint64_t kMostChecks = 24;
 
- private:
-  const SampleSource& source_;
-  uint64_t index_;
-};
+void Set(Plan* plan, const std::vector<size_t>& entries, Precision precision) {
+  for (const size_t entry : entries) plan->nodes[entry].precision = precision;
+}
 
-/// Tries sets of nodes in FP16.
-class Narrower {
+std::vector<size_t> WideForTheirError(const Plan& plan) {
+  std::vector<size_t> entries;
+  for (size_t entry = 0; entry < plan.nodes.size(); ++entry) {
+    if (plan.nodes[entry].precision == Precision::kFp32 && plan.nodes[entry].reason == "error")
+      entries.push_back(entry);
+  }
+  return entries;
+}
+
+/// The plan with all of these in FP16: what of it is FP32 is then the probe's to choose.
+Plan AllTakenBack(const Plan& plan, const std::vector<size_t>& entries) {
+  Plan changed = plan;
+  Set(&changed, entries, Precision::kFp16);
+  return changed;
+}
+
+/// Keeps only some nodes in FP32. The probe, on one sample, rules most choices out; the check decides.
+class Narrower : public Trial {
  public:
-  Narrower(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-           const CheckOptions& options, double seconds)
+  Narrower(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
+           const CheckOptions& options, std::optional<double> seconds, Progress* progress)
       : original_(original),
-        plan_(plan),
+        narrow_(AllTakenBack(plan, WideForTheirError(plan))),
         samples_(samples),
         options_(options),
-        hardest_(FindSample(samples, Hardest(check))),
-        hard_(samples, hardest_),
+        probe_(original, narrow_, samples, check, options),
         seconds_(seconds),
-        start_(Clock::now()) {
+        start_(Clock::now()),
+        progress_(progress) {
     options_.plain = false;
     options_.save_outputs.clear();
-    hard_options_ = options_;
-    if (options_.kept_outputs != nullptr && options_.kept_outputs->complete) {
-      hard_outputs_.samples = {options_.kept_outputs->samples[hardest_]};
-      hard_outputs_.complete = true;
-      hard_options_.kept_outputs = &hard_outputs_;
-    }
   }
 
-  bool MayGoOn() const {
-    const std::chrono::duration<double> spent = Clock::now() - start_;
-    return spent.count() < seconds_;
-  }
-
-  /// Puts the entries into FP16 if the check stays right.
-  bool TakeBack(const std::vector<size_t>& entries) {
+  bool Enough(const std::vector<size_t>& entries) override {
+    progress_->Step();
+    ++runs_;
+    if (probe_.Distance(Wide(entries)) > kSurelyPast) return false;
     ++checks;
-    Plan changed = *plan_;
-    for (const size_t entry : entries) {
-      changed.nodes[entry].precision = Precision::kFp16;
-      changed.nodes[entry].reason = "safe";
-      changed.nodes[entry].evidence = "FP32 was tried for its error and is not needed";
-    }
-    const Model fixed = Apply(original_, changed);
-    // The hardest sample alone tells most wrong sets.
+    Plan changed = narrow_;
+    Set(&changed, entries, Precision::kFp32);
     Progress silent;
-    if (!Check(original_, fixed, hard_, hard_options_, &silent).fixed.right) return false;
-    if (samples_.size() > 1 && !Check(original_, fixed, samples_, options_, &silent).fixed.right)
-      return false;
-    *plan_ = std::move(changed);
-    return true;
+    return Check(original_, Apply(original_, changed), samples_, options_, &silent).fixed.right;
+  }
+  void Expect(const std::vector<std::vector<size_t>>& next) override {
+    std::vector<Roundings> likely;
+    for (const auto& entries : next) likely.push_back(Wide(entries));
+    probe_.Expect(likely);
+  }
+  bool MayGoOn() override {
+    const std::chrono::duration<double> spent = Clock::now() - start_;
+    return seconds_ ? spent.count() < *seconds_ : runs_ < kMostRuns && checks < kMostChecks;
   }
 
   uint64_t checks = 0;
 
  private:
-  /// The sample whose worst output is nearest to its tolerance.
-  static std::string Hardest(const CheckResult& check) {
-    const auto& outputs = check.fixed.outputs;
-    const auto worst =
-        std::max_element(outputs.begin(), outputs.end(),
-                         [](const OutputError& a, const OutputError& b) { return a.rel_l2 < b.rel_l2; });
-    return worst == outputs.end() ? "" : worst->rel_l2_sample;
+  Roundings Wide(const std::vector<size_t>& entries) const {
+    return probe_.Without({entries.begin(), entries.end()});
   }
 
   const Model& original_;
-  Plan* plan_;
+  const Plan narrow_;
   const SampleSource& samples_;
-  CheckOptions options_, hard_options_;
-  KeptOutputs hard_outputs_;
-  uint64_t hardest_;
-  OneSample hard_;
-  double seconds_;
+  CheckOptions options_;
+  Probe probe_;
+  std::optional<double> seconds_;
   Clock::time_point start_;
+  Progress* progress_;
+  int runs_ = 0;
 };
 
 }  // namespace
 
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, double seconds, Progress* progress) {
+                 const CheckOptions& options, std::optional<double> seconds, Progress* progress) {
   Narrowing result;
-  std::vector<size_t> left;
-  for (size_t entry = 0; entry < plan->nodes.size(); ++entry) {
-    if (plan->nodes[entry].precision == Precision::kFp32 && plan->nodes[entry].reason == "error")
-      left.push_back(entry);
-  }
-  result.minimal = left.empty();
-  if (left.empty()) return result;
-  Narrower narrower(original, plan, samples, check, options, seconds);
+  const std::vector<size_t> entries = WideForTheirError(*plan);
+  result.minimal = entries.empty();
+  if (entries.empty()) return result;
   progress->Begin("narrow", 0);
-  // Halves, quarters, and so on to single nodes. One node less may make another one removable, so single
-  // nodes go round until none is.
-  bool any = true;
-  for (size_t size = (left.size() + 1) / 2; (size > 1 || any) && narrower.MayGoOn();
-       size = std::max<size_t>(1, size / 2)) {
-    any = false;
-    size_t begin = 0;
-    while (begin < left.size() && narrower.MayGoOn()) {
-      const auto first = left.begin() + static_cast<std::ptrdiff_t>(begin);
-      const auto last = left.begin() + static_cast<std::ptrdiff_t>(std::min(left.size(), begin + size));
-      const std::vector<size_t> group(first, last);
-      progress->Step();
-      if (!narrower.TakeBack(group)) {
-        begin += size;
-        continue;
-      }
-      any = true;
-      for (const size_t entry : group) result.nodes.push_back(plan->nodes[entry].name);
-      left.erase(first, last);
-    }
-    result.minimal = size == 1 && !any && begin >= left.size();
-    any = any || size > 1;
-  }
+  Narrower narrower(original, *plan, samples, check, options, seconds, progress);
+  const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
   progress->End();
+  for (const size_t entry : entries) {
+    if (std::find(minimum.left.begin(), minimum.left.end(), entry) != minimum.left.end()) continue;
+    NodePlan& node = plan->nodes[entry];
+    node.precision = Precision::kFp16;
+    node.reason = "safe";
+    node.evidence = "FP32 was tried for its error and is not needed";
+    result.nodes.push_back(node.name);
+  }
   result.checks = narrower.checks;
-  result.minimal = result.minimal || left.empty();
+  result.minimal = minimum.minimal;
   return result;
 }
 

@@ -36,17 +36,19 @@ double FarthestOutput(const std::vector<OutputError>& errors, const Tolerance& t
   return worst;
 }
 
-/// The sample on which the fixed model was furthest off; the first where that isn't known.
+/// The sample on which the fixed model was furthest off, or nearest to it where it is right; none where that
+/// isn't known.
 std::string WorstSample(const CheckResult& check) {
   const OutputError* worst = nullptr;
   for (const OutputError& output : check.fixed.outputs) {
-    if (!output.right && (worst == nullptr || output.rel_l2 > worst->rel_l2)) worst = &output;
+    if (worst == nullptr || std::pair(!output.right, output.rel_l2) > std::pair(!worst->right, worst->rel_l2))
+      worst = &output;
   }
   return worst == nullptr ? "" : worst->rel_l2_sample;
 }
 
-/// `typed` under emulation. Weights that are not rounded have the values that exponents give them in FP32;
-/// without exponents these are the original's.
+/// `typed` under emulation. Weights that are not rounded have the values that exponents
+/// give them in FP32; without exponents these are the original's.
 SessionModel Emulate(const Model& original, const Plan& plan, const Model& typed, Rounder* rounder) {
   if (plan.tensors.empty()) return EmulateHalfSwitchable(original, typed, rounder);
   Plan fp32 = plan;
@@ -132,12 +134,16 @@ double Probe::Distance(const Roundings& on) {
   return known->second;
 }
 
-void Probe::Expect(const Roundings& one, const Roundings& other) {
-  if (lanes_.size() < 2 || one == other || known_.contains(one) || known_.contains(other)) return;
-  auto beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], other); });
-  const double distance = Run(&lanes_[0], one);
-  known_[one] = distance;
-  known_[other] = beside.get();
+void Probe::Expect(const std::vector<Roundings>& likely) {
+  if (lanes_.size() < 2 || known_.contains(likely[0])) return;
+  const auto other = std::find_if(likely.begin() + 1, likely.end(), [&](const Roundings& on) {
+    return on != likely[0] && !known_.contains(on);
+  });
+  if (other == likely.end()) return;
+  auto beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], *other); });
+  const double distance = Run(&lanes_[0], likely[0]);
+  known_[likely[0]] = distance;
+  known_[*other] = beside.get();
 }
 
 double Probe::Run(Lane* lane, const Roundings& on) const {

@@ -16,6 +16,9 @@ namespace halfsafe {
 /// Which roundings are on.
 using Roundings = std::vector<bool>;
 
+/// Past the tolerance by more than two sessions of one model differ: the check will find it past too.
+constexpr double kSurelyPast = 1.05;
+
 /// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
 /// every assignment.
 class Probe {
@@ -37,8 +40,9 @@ class Probe {
   double worst() const { return worst_; }
   /// The same with these on. Each choice is run once and remembered.
   double Distance(const Roundings& on);
-  /// Runs two choices whose distances may be asked for next, at the same time where the machine can.
-  void Expect(const Roundings& one, const Roundings& other);
+  /// Where the machine can run two choices at the same time and `likely[0]`, which is asked for next, is not
+  /// known: runs it and the next one that isn't.
+  void Expect(const std::vector<Roundings>& likely);
 
   /// The plan's 16-bit entries that would have to be FP32 for this rounding to go away.
   const std::set<size_t>& EntriesOf(size_t rounding) const { return entries_[rounding]; }

@@ -6,13 +6,14 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "verify/minimize.h"
 #include "verify/probe.h"
 
 namespace halfsafe {
 namespace {
 
-/// Runs that one widening step may take.
-constexpr int kMostProbes = 16;
+/// How often a widening step splits a group of roundings to find the harmful ones.
+constexpr int kMostSplits = 8;
 /// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it
 /// back.
 constexpr size_t kMostPrunes = 16;
@@ -77,28 +78,49 @@ double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
   return cost;
 }
 
-/// Splits the roundings by halves, the most harmful group first, until taking away enough of them is cheap or
-/// the runs are spent. Returns the groups ranked by harm for cost.
-std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
-  const auto measure = [&](size_t begin, size_t end) {
+/// Measures the first half of the group, which becomes that half, and returns the other one. Where the first
+/// has nearly all of the harm or nearly none, the other's is what is left, unmeasured.
+Group Split(Probe* probe, const std::vector<size_t>& order, Group* group) {
+  constexpr double kNearlyAll = 0.9;
+  const auto harm = [&](size_t begin, size_t end) {
     const double distance = probe->Distance(probe->Only(order, begin, end));
-    progress->Step();
-    return Group{begin, end, distance * distance};
+    return distance * distance;
   };
+  const double whole = group->harm;
+  Group other{(group->begin + group->end) / 2, group->end, 0.0};
+  *group = {group->begin, other.begin, harm(group->begin, other.begin)};
+  const bool all = group->harm >= kNearlyAll * whole, none = group->harm <= (1.0 - kNearlyAll) * whole;
+  if (std::isfinite(group->harm) && (all || none)) {
+    other.harm = std::max(whole - group->harm, 0.0);
+  } else {
+    other.harm = harm(other.begin, other.end);
+  }
+  return other;
+}
+
+/// Splits the roundings by halves, the most harmful groups first, until taking away enough of them is cheap
+/// or the runs are spent. Returns the groups ranked by harm for cost.
+std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
   std::vector<Group> groups = {{0, order.size(), probe->worst() * probe->worst()}};
   std::vector<Choice> choices = RankChoices(*probe, order, groups);
-  for (int probes = 0; probes < kMostProbes && !(CostOfEnough(*probe, choices) <= kCheapEnough);
-       probes += 2) {
-    const auto divisible = [](const Group& group) { return group.end - group.begin > 1 ? group.harm : -1.0; };
-    const auto next = std::max_element(groups.begin(), groups.end(), [&](const Group& a, const Group& b) {
-      return divisible(a) < divisible(b);
+  const auto divisible = [](const Group& group) { return group.end - group.begin > 1 && group.harm > 0.0; };
+  const auto expect_splits = [&] {
+    std::vector<Roundings> likely;
+    const auto middle = [](const Group& group) { return (group.begin + group.end) / 2; };
+    for (const Group& group : groups) {
+      if (divisible(group)) likely.push_back(probe->Only(order, group.begin, middle(group)));
+    }
+    likely.push_back(probe->Only(order, middle(groups[0]), groups[0].end));
+    probe->Expect(likely);
+  };
+  for (int splits = 0; splits < kMostSplits && !(CostOfEnough(*probe, choices) <= kCheapEnough); ++splits) {
+    std::stable_sort(groups.begin(), groups.end(), [&](const Group& a, const Group& b) {
+      return std::pair(divisible(a), a.harm) > std::pair(divisible(b), b.harm);
     });
-    if (divisible(*next) <= 0.0) break;
-    const Group group = *next;
-    const size_t middle = (group.begin + group.end) / 2;
-    probe->Expect(probe->Only(order, group.begin, middle), probe->Only(order, middle, group.end));
-    *next = measure(group.begin, middle);
-    groups.push_back(measure(middle, group.end));
+    if (!divisible(groups[0])) break;
+    expect_splits();
+    groups.push_back(Split(probe, order, &groups[0]));
+    progress->Step();
     choices = RankChoices(*probe, order, groups);
   }
   return choices;
@@ -115,7 +137,8 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
     return (*distance = probe->Distance(probe->Without(entries_of(count)))) <= Aim(*probe);
   };
   size_t enough = 1, short_of = 0;
-  if (choices.size() > 1) probe->Expect(probe->Without(entries_of(1)), probe->Without(entries_of(2)));
+  probe->Expect(
+      {probe->Without(entries_of(1)), probe->Without(entries_of(std::min<size_t>(2, choices.size())))});
   while (enough < choices.size() && !fits(enough)) {
     short_of = enough;
     enough = std::min(choices.size(), enough * 2);
@@ -128,37 +151,45 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
   return entries_of(enough);
 }
 
-/// Leaves out what the outputs can do without, by measurement: errors partly cancel, and a group that helps
-/// need not help with each of its entries. Quarters first, then eighths, and so on.
-std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, double* distance, Progress* progress) {
-  std::vector<size_t> left(chosen.begin(), chosen.end());
-  const auto all_but = [&](size_t begin, size_t size) {
-    std::vector<size_t> fewer = left;
-    const auto first = fewer.begin() + static_cast<std::ptrdiff_t>(std::min(begin, fewer.size()));
-    fewer.erase(first, first + std::min(static_cast<std::ptrdiff_t>(size), fewer.end() - first));
-    return fewer;
-  };
-  const auto with_fp32 = [&](const std::vector<size_t>& entries) {
-    return probe->Without({entries.begin(), entries.end()});
-  };
-  std::set<Roundings> tried;
-  for (size_t size = (left.size() + 3) / 4; size > 0 && left.size() > 1; size /= 2) {
-    for (size_t begin = 0; begin < left.size() && tried.size() < kMostPrunes;) {
-      std::vector<size_t> fewer = all_but(begin, size);
-      const Roundings on = with_fp32(fewer);
-      probe->Expect(on, with_fp32(all_but(begin + size, size)));
-      const double without = probe->Distance(on);
-      tried.insert(on);
-      progress->Step();
-      if (without <= kPruneTo * Aim(*probe)) {
-        left = std::move(fewer);
-        *distance = without;
-      } else {
-        begin += size;
-      }
-    }
+/// Leaves out what the outputs can do without, by measurement on one sample.
+class Pruner : public Trial {
+ public:
+  Pruner(Probe* probe, Progress* progress) : probe_(probe), progress_(progress) {}
+  bool Enough(const std::vector<size_t>& entries) override {
+    progress_->Step();
+    tried_.insert(With(entries));
+    return DistanceWith(entries) <= kPruneTo * Aim(*probe_);
   }
-  return {left.begin(), left.end()};
+  void Expect(const std::vector<std::vector<size_t>>& next) override {
+    std::vector<Roundings> likely;
+    for (const auto& entries : next) likely.push_back(With(entries));
+    probe_->Expect(likely);
+  }
+  bool MayGoOn() override { return tried_.size() < kMostPrunes; }
+  double DistanceWith(const std::vector<size_t>& entries) { return probe_->Distance(With(entries)); }
+
+ private:
+  Roundings With(const std::vector<size_t>& entries) const {
+    return probe_->Without({entries.begin(), entries.end()});
+  }
+
+  Probe* probe_;
+  Progress* progress_;
+  std::set<Roundings> tried_;
+};
+
+/// Errors partly cancel, and a group that helps need not help with each of its entries. Says in `minimal`
+/// whether the check must fail without any one of what is left.
+std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, bool* minimal, Progress* progress) {
+  Pruner pruner(probe, progress);
+  const Minimum minimum = Minimize({chosen.begin(), chosen.end()}, (chosen.size() + 3) / 4, &pruner);
+  *minimal = minimum.minimal;
+  for (size_t i = 0; *minimal && i < minimum.left.size(); ++i) {
+    std::vector<size_t> fewer = minimum.left;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    *minimal = pruner.DistanceWith(fewer) > kSurelyPast;  // Known from the last round.
+  }
+  return {minimum.left.begin(), minimum.left.end()};
 }
 
 }  // namespace
@@ -179,7 +210,10 @@ Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, c
   const std::vector<Choice> choices = FindHarm(&probe, order, progress);
   double distance = 0.0;
   std::set<size_t> chosen = ShortestPrefix(&probe, choices, &distance);
-  if (distance <= Aim(probe)) chosen = Prune(&probe, chosen, &distance, progress);
+  if (distance <= Aim(probe)) {
+    chosen = Prune(&probe, chosen, &result.minimal, progress);
+    distance = probe.Distance(probe.Without(chosen));
+  }
   progress->End();
   result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
   for (const Choice& choice : choices) {
