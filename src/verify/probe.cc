@@ -166,17 +166,34 @@ double Probe::Run(Lane* lane, const Roundings& on) const {
 
 std::set<size_t> Probe::FindEntries(size_t rounding) const {
   const std::string& name = rounder_.tensors[rounding].name;
-  int tensor = index_.FindTensor(name);
-  if (tensor < 0) tensor = index_.FindTensor(OriginalName(name));
   std::set<size_t> entries;
-  if (tensor < 0) return entries;
-  const auto add = [&](int node) {
-    if (node < 0) return;
-    if (const auto found = entry_.find(index_.node(node).name); found != entry_.end())
-      entries.insert(found->second);
+  const auto add = [&](const std::string& node) {
+    const auto found = entry_.find(node);
+    if (found != entry_.end()) entries.insert(found->second);
+    return found != entry_.end();
   };
-  add(ports_.of(tensor).writer);
-  for (const int reader : ports_.of(tensor).readers) add(reader);
+  if (const int tensor = index_.FindTensor(name); tensor >= 0) {
+    // Rounded again for its readers if the writer alone becomes FP32.
+    const TensorPorts& ports = ports_.of(tensor);
+    if (ports.writer >= 0) add(index_.node(ports.writer).name);
+    for (const int reader : ports.readers) {
+      if (reader >= 0) add(index_.node(reader).name);
+    }
+    return entries;
+  }
+  // A form of some tensor that rewriting made, for those who read it.
+  const GraphIndex& typed = typed_.index();
+  std::vector<int> forms = {typed.FindTensor(name)};
+  while (!forms.empty()) {
+    const int form = forms.back();
+    forms.pop_back();
+    if (form < 0) continue;
+    for (const TensorUse& use : typed.tensor(form).uses) {
+      const NodeInfo& reader = typed.node(use.node);
+      if (!add(reader.name) && index_.FindNode(reader.name) < 0)
+        forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());
+    }
+  }
   return entries;
 }
 
