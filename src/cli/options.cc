@@ -23,8 +23,9 @@ void AddData(CLI::App* app, CommonOptions* options) {
 }
 
 void AddOpset(CLI::App* app, CommonOptions* options) {
-  app->add_option("--opset", options->opset,
-                  "Convert the model to this opset first (Conv and others have BF16 from 22 on)");
+  app->add_option_function<int>(
+      "--opset", [options](int opset) { options->opset = opset; },
+      "Convert the model to this opset first (Conv and others have BF16 from 22 on)");
 }
 
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required) {
