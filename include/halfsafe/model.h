@@ -63,7 +63,8 @@ class Model {
   /// own operator ("Clip_3:Constant"). Operators of other domains, weights, descriptions and the rest stay as
   /// they are; the IR version rises where the opset needs it. Throws Error(kUsage) when the model's opset is
   /// newer than `opset`, or ONNX does not know `opset`; Error(kBadInput) that names file, node and both
-  /// opsets where a node has no form there. On failure nothing has changed; else what `index` returned is invalid.
+  /// opsets where a node has no form there. On failure nothing has changed; else what `index` returned is
+  /// invalid.
   void RaiseOpset(int opset);
   /// What RaiseOpset was asked for, of this model or the one that it was made from.
   std::optional<int> raised_opset() const;
