@@ -385,13 +385,13 @@ class ApplyTest(FixTest):
 
     def test_a_plan_without_nodes_changes_nothing(self) -> None:
         """Every text that a model may hold about itself stays, beside tensors of more than a few bytes too."""
-        original = _annotated(_weights_everywhere())
+        original = annotated(weights_everywhere())
         model = self.save(original)
         self.tool("apply", model, "--plan", self.write_plan(model), "-o", self.folder / "same.onnx")
         self.assertEqual(onnx.load(self.folder / "same.onnx"), original)
 
     def test_a_plan_in_fp16_keeps_what_is_said(self) -> None:
-        original = _annotated(_weights_everywhere())
+        original = annotated(weights_everywhere())
         model = self.save(original)
         nodes = [{"name": name, "precision": "fp16"} for name, node in support.nodes_of(original.graph).items()
                  if node.op_type != "Constant"]
@@ -401,7 +401,7 @@ class ApplyTest(FixTest):
         self.assertEqual(_texts(half), _texts(original))
 
 
-def _weights_everywhere() -> ModelProto:
+def weights_everywhere() -> ModelProto:
     """Large tensors as an initializer, in a Constant and in a body, and a small one."""
     constant = lambda seed: onnx.numpy_helper.from_array(generated_models.random(40, 40, seed=seed))
     yes, no = Builder(), Builder()
@@ -428,7 +428,7 @@ def _weights_everywhere() -> ModelProto:
     return onnx.shape_inference.infer_shapes(builder.model(ir_version=10))
 
 
-def _annotated(message: Any, path: str = "model") -> Any:
+def annotated(message: Any, path: str = "model") -> Any:
     """Fills every doc_string and metadata_props, and gives a name to what has none, here and further inside."""
     for name, field in message.DESCRIPTOR.fields_by_name.items():
         if name in ("doc_string", "producer_version", "overload") or isinstance(message, onnx.TensorProto) and name == "name":
@@ -437,14 +437,14 @@ def _annotated(message: Any, path: str = "model") -> Any:
             message.metadata_props.add(key="said of", value=path)
         elif field.message_type and field.is_repeated:
             for number, inside in enumerate(getattr(message, name)):
-                _annotated(inside, f"{path}.{name}[{number}]")
+                annotated(inside, f"{path}.{name}[{number}]")
         elif field.message_type and message.HasField(name):
-            _annotated(getattr(message, name), f"{path}.{name}")
+            annotated(getattr(message, name), f"{path}.{name}")
     return message
 
 
 def _texts(message: Any) -> list[str]:
-    """What `_annotated` wrote."""
+    """What `annotated` wrote."""
     return sorted(re.findall(r'"((?:\w+ of )?model[^"]*)"', str(message)))
 
 

@@ -347,6 +347,25 @@ class GeneratedModelTest(ScanTest):
         found = self.ranges(self.save(model), "--no-graph-optimizations", "--data", self.save_samples(samples))
         self.assert_same(found, {**observed(model, samples), **observed_in_bodies(model, samples), **constants_of(model)})
 
+    def test_large_weights_that_nothing_reads(self) -> None:
+        """In the model, or once a BatchNormalization has become a part of a chain."""
+        for weights, ir_version, among_inputs in (([], 8, False), (["idle"], 8, False), (["idle"], 8, True),
+                                                  (["idle"], 3, True)):
+            with self.subTest(weights=weights, ir_version=ir_version, among_inputs=among_inputs):
+                builder = Builder(17 if ir_version > 3 else 8)
+                builder.input("x", [1, 400, 4])
+                for seed, name in enumerate(["scale", "shift", "mean", "variance", *weights]):
+                    builder.weight(name, np.abs(random(400, seed=seed)))
+                builder.node("BatchNormalization", ["x", "scale", "shift", "mean", "variance"], "b")
+                builder.node("Relu", ["b"], "y")
+                builder.output("y", [1, 400, 4])
+                model, samples = builder.model(ir_version), [{"x": random(1, 400, 4)}]
+                for tensor in model.graph.initializer if among_inputs else []:
+                    model.graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+                name = f"{len(weights)}{ir_version}{among_inputs}"
+                found = self.ranges(self.save(model), "--data", self.save_samples(samples, name))
+                self.assert_same(found, {**observed(model, samples), **constants_of(model)})
+
     def test_scan_body_whose_outputs_declare_no_shape(self) -> None:
         model, samples = shapeless_scan()
         found = self.ranges(self.save(model), "--no-graph-optimizations", "--data", self.save_samples(samples))

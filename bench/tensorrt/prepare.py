@@ -11,7 +11,7 @@ OUT_DIR/package/NAME/ with
   rescaled_fp32.onnx  the same exponents and constants, all of it FP32: for a runtime that picks the types itself
   pinned.onnx         likewise what the plan without exponents does beside pinning, where it does anything
   pins.txt            what that plan keeps in FP32
-  pins_rescaled.txt   what the plan with exponents still keeps in FP32
+  pins_rescaled.txt   what the plan with exponents still keeps in FP32, and inserted nodes that FP16 can't hold
   pins_overflow.txt   what writes tensors past 10000: the usual recipe
   pins_readers.txt    the same and what reads these tensors
   samples/, reference/   raw arrays and manifest.tsv
@@ -39,6 +39,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+from onnx import numpy_helper
 
 THRESHOLD = 10000.0  # The usual recipe's, and the default of `halfsafe plan`.
 MODEL_LIMIT = 2 << 30  # A model in one file cannot be larger.
@@ -112,6 +113,26 @@ def pins_of_plan(plan: dict, graph: onnx.GraphProto) -> list[list[str]]:
             # Nodes in bodies of If and Loop are not looked up; the probe says so where it finds no such layer.
             pins.append(aliases(node) if node is not None else [entry["name"]])
     return pins
+
+
+def inserted_pins(pins: list[list[str]], original: onnx.GraphProto, rescaled: onnx.GraphProto) -> list[list[str]]:
+    """Multiplications and clamps that rewriting put in front of pinned nodes alone, which belong to these, and those whose
+    factor FP16 cannot hold. A runtime that picks types itself must be told."""
+    ours = {name for node in original.node for name in node.output}
+    pinned = {name for names in pins for name in names}
+    factors = {tensor.name: abs(float(numpy_helper.to_array(tensor).flat[0])) for tensor in rescaled.initializer
+               if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) == 1}
+    least, most = float(np.finfo(np.float16).tiny), float(np.finfo(np.float16).max)
+    found = []
+    for node in reversed(rescaled.node):
+        if ours & set(node.output):
+            continue
+        readers = [reader for reader in rescaled.node if set(reader.input) & set(node.output)]
+        unfit = any(factors[name] != 0 and not least <= factors[name] <= most for name in node.input if name in factors)
+        if unfit or (readers and all(pinned & {reader.name, *reader.output} for reader in readers)):
+            found.append(aliases(node))
+            pinned |= set(found[-1])
+    return found
 
 
 def pins_of_ranges(ranges: dict, graph: onnx.GraphProto, readers: bool) -> list[list[str]]:
@@ -232,6 +253,10 @@ def prepare_model(source: Path, target: Path, halfsafe: Halfsafe, options: argpa
         write_pins(target / "pins_readers.txt", pins_of_ranges(ranges, model.graph, readers=True))
         (target / "ranges.json").unlink()  # Large, and no use to the probe.
     make_models(halfsafe, name, source, target, plans)
+    if (target / "rescaled_fp32.onnx").exists():
+        pins = pins_of_plan(plans["rescaled_plan.json"], model.graph)
+        rescaled = onnx.load(target / "rescaled_fp32.onnx", load_external_data=False).graph
+        write_pins(target / "pins_rescaled.txt", pins + inserted_pins(pins, model.graph, rescaled))
     for file in ("pinned.onnx", "rescaled_fp32.onnx"):
         if (target / file).exists():
             error = difference(reference, reference_outputs(target / file, samples))

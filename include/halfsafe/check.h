@@ -33,6 +33,8 @@ struct CheckOptions {
   const KeptOutputs* kept_outputs =
       nullptr;  ///< Of the original on the same samples, where known: saves running it.
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
+  /// Where the original was raised to another opset: as it was before. Its results are what is right.
+  const Model* reference = nullptr;
 };
 
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not

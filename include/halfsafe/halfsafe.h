@@ -39,7 +39,8 @@ struct FixResult {
 
 /// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and
 /// check again; then take back those that needn't have moved. Each stage is also a function of its own, and
-/// gives the same result. Throws what the stages throw.
+/// gives the same result. For a model that was raised to another opset, `check.reference` is the one that it
+/// was made from. Throws what the stages throw.
 FixResult Fix(const Model& model, const SampleSource& samples, const FixOptions& options, Progress* progress);
 
 }  // namespace halfsafe

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -56,6 +57,17 @@ class Model {
   const std::map<std::string, DType>& known_types() const;
   /// Makes what `index` returned invalid.
   void SetKnownTypes(std::map<std::string, DType> types);
+
+  /// Converts the model, bodies included, to a newer opset of the standard domain. Results stay what they
+  /// are. Nodes and tensors keep their names; what has to be added goes by the node that it is for and its
+  /// own operator ("Clip_3:Constant"). Operators of other domains, weights, descriptions and the rest stay as
+  /// they are; the IR version rises where the opset needs it. Throws Error(kUsage) when the model's opset is
+  /// newer than `opset`, or ONNX does not know `opset`; Error(kBadInput) that names file, node and both
+  /// opsets where a node has no form there. On failure nothing has changed; else what `index` returned is
+  /// invalid.
+  void RaiseOpset(int opset);
+  /// What RaiseOpset was asked for, of this model or the one that it was made from.
+  std::optional<int> raised_opset() const;
 
   /// Inputs that a sample has to give: graph inputs without an initializer.
   std::vector<InputSpec> Inputs() const;

@@ -50,6 +50,7 @@ struct IoPlan {
 /// nothing.
 struct Plan {
   std::string model_sha256;
+  std::optional<int> opset;  ///< That the model has to be raised to before the plan is applied.
   std::vector<NodePlan>
       nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
   std::vector<TensorPlan> tensors;

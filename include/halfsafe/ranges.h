@@ -52,6 +52,7 @@ struct TensorStats {
 /// The ranges of every floating-point tensor of a model, in graph order.
 struct RangeTable {
   std::string model_sha256;
+  std::optional<int> opset;  ///< That the model was raised to before it was scanned.
   uint64_t samples = 0;
   std::vector<TensorStats> tensors;
 

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <limits>
+
 namespace halfsafe {
 namespace {
 
@@ -48,6 +50,13 @@ int64_t JsonReader::Integer(const char* key) const {
   const nlohmann::json* found = Find(key);
   if (found == nullptr || !found->is_number_integer()) throw Wrong(key, "a whole number");
   return found->get<int64_t>();
+}
+
+std::optional<int> JsonReader::PositiveOr(const char* key) const {
+  if (Find(key) == nullptr) return std::nullopt;
+  const int64_t value = Integer(key);
+  if (value < 1 || value > std::numeric_limits<int>::max()) throw Wrong(key, "a whole number above zero");
+  return static_cast<int>(value);
 }
 
 double JsonReader::Number(const char* key) const {

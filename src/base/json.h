@@ -22,6 +22,7 @@ class JsonReader {
   std::string StringOr(const char* key, std::string otherwise) const;  ///< Also for null.
   uint64_t Unsigned(const char* key) const;
   int64_t Integer(const char* key) const;
+  std::optional<int> PositiveOr(const char* key) const;  ///< Above zero; nothing when absent or null.
   double Number(const char* key) const;
   std::optional<double> NumberOr(const char* key) const;  ///< Nothing when absent or null.
   bool BoolOr(const char* key, bool otherwise) const;
@@ -58,6 +59,12 @@ class JsonDocument {
 
 /// Parses JSON whose nesting stays below a bound. Throws BadInput that begins with `where`.
 nlohmann::json ParseJson(std::string_view text, std::string_view where);
+
+/// The value, or null.
+template <typename T>
+nlohmann::ordered_json OrNull(const std::optional<T>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+}
 
 /// One line per element of arrays at the first level, so that files can be read, edited and compared line by
 /// line.

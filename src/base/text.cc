@@ -46,6 +46,10 @@ std::string DidYouMean(std::string_view word, std::span<const std::string> candi
   return nearest.empty() ? "" : fmt::format("; did you mean {}?", nearest);
 }
 
+std::string OpsetText(std::optional<int> opset) {
+  return opset ? fmt::format("opset {}", *opset) : "its own opset";
+}
+
 std::string ByteText(uint64_t bytes) {
   const double value = static_cast<double>(bytes);
   if (bytes >= 1000000000) return fmt::format("{:.1f} GB", value / 1e9);

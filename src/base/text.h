@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -13,6 +14,9 @@ std::string Nearest(std::string_view word, std::span<const std::string> candidat
 
 /// "; did you mean X?" for a near candidate, or nothing.
 std::string DidYouMean(std::string_view word, std::span<const std::string> candidates);
+
+/// "opset 22", or "its own opset" where no other was asked for.
+std::string OpsetText(std::optional<int> opset);
 
 /// "3.2 MB", "1.4 GB": decimal units.
 std::string ByteText(uint64_t bytes);

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct CommonOptions {
   std::vector<std::string> custom_ops;
   bool leading_axis = false;
   uint64_t random = 0;
+  std::optional<int> opset;
   std::string fail_on;
   double threshold = 10000.0;
   std::string latencies;

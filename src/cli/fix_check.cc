@@ -23,7 +23,11 @@ struct FixCommand {
     for (const std::string& path : {common.output, save_plan, save_ranges, common.json})
       RequireWritable(path);
     ConsoleProgress progress(common.quiet);
-    const Model model = LoadModel(common.model, common);
+    const Model original = LoadModel(common.model, common);
+    std::optional<Model> raised;
+    if (common.opset) raised = LoadModel(common.model, common, common.opset);
+    const Model& model = raised ? *raised : original;
+    if (raised) options.check.reference = &original;
     const auto samples = OpenData(model, common, &progress);
     options.scan.threads = options.check.threads = common.threads;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
@@ -37,9 +41,7 @@ struct FixCommand {
     Report report = StartReport("fix", model);
     AddRanges(model, result.ranges, common.threshold, &report);
     AddPlan(model, &result.ranges, result.plan, &report);
-    report.fixed_path = common.output;
-    report.fixed_bytes = result.fixed.bytes();
-    report.casts = CountCasts(result.fixed);
+    AddFixed(result.fixed, common.output, &report);
     report.tolerance = options.check.tolerance;
     report.widenings = result.widenings;
     report.narrowing = result.narrowing;
@@ -67,9 +69,7 @@ struct CheckCommand {
     options.custom_op_libraries = Paths(common.custom_ops);
     Report report = StartReport("check", model);
     report.samples = samples->size();
-    report.fixed_path = fixed;
-    report.fixed_bytes = fixed_model.bytes();
-    report.casts = CountCasts(fixed_model);
+    AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
     report.check = Check(model, fixed_model, *samples, options, &progress);
     const bool right = report.check->fixed.right;
@@ -80,9 +80,10 @@ struct CheckCommand {
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
   }
 
-  void WidenPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) const {
+  void WidenPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) {
     Plan plan = ReadPlan(widen);
-    Widening step = Widen(model, &plan, samples, *report->check, options, progress);
+    const std::optional<Model> raised = Raised(model, plan, widen);
+    Widening step = Widen(raised ? *raised : model, &plan, samples, *report->check, options, progress);
     if (!step.possible) {
       report->warnings.push_back(fmt::format("{} has no FP16 node left to widen", widen));
       return;
@@ -93,13 +94,22 @@ struct CheckCommand {
     report->widenings.push_back(std::move(step));
   }
 
-  void NarrowPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) const {
+  void NarrowPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) {
     Plan plan = ReadPlan(narrow);
-    report->narrowing = Narrow(model, &plan, samples, *report->check, options, std::nullopt, progress);
+    const std::optional<Model> raised = Raised(model, plan, narrow);
+    report->narrowing =
+        Narrow(raised ? *raised : model, &plan, samples, *report->check, options, std::nullopt, progress);
     if (report->narrowing.nodes.empty()) return;
     WriteFileAtomically(narrow, ToJson(plan));
     report->warnings.push_back(
         fmt::format("{} has {} fewer nodes in FP32: apply it", narrow, report->narrowing.nodes.size()));
+  }
+
+  /// The model that the plan is for, where the plan converts it first; it is then held against the original.
+  std::optional<Model> Raised(const Model& model, const Plan& plan, const std::string& path) {
+    if (!plan.opset) return std::nullopt;
+    options.reference = &model;
+    return LoadModelFor(path, plan.model_sha256, plan.opset, common);
   }
 };
 
@@ -109,6 +119,7 @@ Command SetUpFix(CLI::App* app) {
   auto command = std::make_shared<FixCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddOpset(app, &command->common);
   AddOutput(app, &command->common, "The fixed model", true);
   app->add_option("--save-plan", command->save_plan, "Also write the plan");
   app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan");

@@ -22,6 +22,12 @@ void AddData(CLI::App* app, CommonOptions* options) {
                   "N random samples in place of --data, for a first look: random data hides overflow");
 }
 
+void AddOpset(CLI::App* app, CommonOptions* options) {
+  app->add_option_function<int>(
+      "--opset", [options](int opset) { options->opset = opset; },
+      "Convert the model to this opset first (Conv and others have BF16 from 22 on)");
+}
+
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required) {
   auto* option = app->add_option("-o,--output", options->output, what);
   if (required) option->required();
@@ -94,8 +100,22 @@ std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) 
   return {names.begin(), names.end()};
 }
 
-Model LoadModel(const std::string& path, const CommonOptions& options) {
+Model LoadModel(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
   Model model = Model::Load(path);
+  if (opset) model.RaiseOpset(*opset);
+  CompleteTypes(&model, Paths(options.custom_ops));
+  return model;
+}
+
+Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
+                   const CommonOptions& options) {
+  Model model = Model::Load(options.model);
+  try {
+    // Another model is for the stage to refuse.
+    if (opset && model.sha256() == sha256) model.RaiseOpset(*opset);
+  } catch (const Error& error) {
+    throw BadInput(fmt::format("{}: \"opset\" is {}: {}", file, *opset, error.what()));
+  }
   CompleteTypes(&model, Paths(options.custom_ops));
   return model;
 }
@@ -127,6 +147,7 @@ Report StartReport(const char* command, const Model& model) {
   report.model_path = model.path().string();
   report.model_sha256 = model.sha256();
   report.model_bytes = model.bytes();
+  report.opset = model.raised_opset();
   return report;
 }
 

@@ -12,6 +12,7 @@ namespace halfsafe {
 // Options that mean the same in every command that has them.
 void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
+void AddOpset(CLI::App* app, CommonOptions* options);
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required);
 void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
 void AddCustomOps(CLI::App* app, CommonOptions* options);
@@ -20,8 +21,12 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
 void AddFailOn(CLI::App* app, CommonOptions* options);
 
-/// Loads the model and completes its types.
-Model LoadModel(const std::string& path, const CommonOptions& options);
+/// Loads the model, raises it to `opset` where one is given, and completes its types.
+Model LoadModel(const std::string& path, const CommonOptions& options,
+                std::optional<int> opset = std::nullopt);
+/// The model that `file`, ranges or a plan, was made for: it holds `sha256` and `opset`.
+Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
+                   const CommonOptions& options);
 /// The samples that --data or --random name, for this model.
 std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& options, Progress* progress);
 std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names);

@@ -19,7 +19,7 @@ struct ScanCommand {
     const auto start = std::chrono::steady_clock::now();
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     ConsoleProgress progress(common.quiet);
-    const Model model = LoadModel(common.model, common);
+    const Model model = LoadModel(common.model, common, common.opset);
     options.threads = common.threads;
     options.custom_op_libraries = Paths(common.custom_ops);
     options.optimize = !no_optimizations;
@@ -58,8 +58,8 @@ struct PlanCommand {
 
   ExitCode Run() {
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
-    const Model model = LoadModel(common.model, common);
     const RangeTable ranges = ReadRanges(ranges_path);
+    const Model model = LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, common);
     options.threshold = common.threshold;
     options.latencies = ReadLatencies(common.latencies);
     const Plan plan = MakePlan(model, ranges, options);
@@ -85,17 +85,15 @@ struct ApplyCommand {
 
   ExitCode Run() {
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
-    const Model model = LoadModel(common.model, common);
     const Plan plan = ReadPlan(plan_path);
+    const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, common);
     const Model fixed = Apply(model, plan);
     fixed.Save(common.output);
     Report report = StartReport("apply", model);
     AddPlan(model, nullptr, plan, &report);
     report.warnings.clear();
     report.nodes = 0;  // The plan's table is `plan`'s to print.
-    report.fixed_path = common.output;
-    report.fixed_bytes = fixed.bytes();
-    report.casts = CountCasts(fixed);
+    AddFixed(fixed, common.output, &report);
     return Finish(report, common, ExitCode::kOk);
   }
 };
@@ -106,6 +104,7 @@ Command SetUpScan(CLI::App* app) {
   auto command = std::make_shared<ScanCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddOpset(app, &command->common);
   AddOutput(app, &command->common, "The ranges", false);
   app->add_option("--from-outputs", command->outputs,
                   "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");

@@ -19,6 +19,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/graph_index.h"
+#include "model/opset.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -120,6 +121,7 @@ struct Model::Impl {
   std::string sha256;
   onnx::ModelProto proto;
   std::map<std::string, DType> known_types;
+  std::optional<int> raised_opset;
   /// External files by location, shared with models made from this one.
   std::unordered_map<std::string, std::shared_ptr<MappedFile>> external;
   std::mutex indexing;
@@ -163,6 +165,7 @@ Model& Model::operator=(Model&&) noexcept = default;
 Model::Model(const Model& base, onnx::ModelProto proto) : Model() {
   impl_->path = base.impl_->path;
   impl_->sha256 = base.impl_->sha256;
+  impl_->raised_opset = base.impl_->raised_opset;
   impl_->external = base.impl_->external;
   impl_->proto = std::move(proto);
 }
@@ -226,6 +229,14 @@ const GraphIndex& Model::index() const {
 }
 const std::string& Model::sha256() const { return impl_->sha256; }
 const std::filesystem::path& Model::path() const { return impl_->path; }
+
+void Model::RaiseOpset(int opset) {
+  OpsetConversion(*this, opset).ApplyTo(&impl_->proto);
+  impl_->raised_opset = opset;
+  impl_->index.reset();
+}
+
+std::optional<int> Model::raised_opset() const { return impl_->raised_opset; }
 
 std::span<const std::byte> Model::RawBytes(const onnx::TensorProto& tensor) const {
   if (IsExternal(tensor)) {

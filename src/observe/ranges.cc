@@ -7,6 +7,7 @@
 #include <unordered_set>
 
 #include "base/json.h"
+#include "base/text.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
@@ -123,6 +124,10 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
       throw BadInput(fmt::format("ranges {} are of another model: SHA-256 {}, the first are of {}", i + 1,
                                  table.model_sha256, merged.model_sha256));
     }
+    if (table.opset != merged.opset) {
+      throw BadInput(fmt::format("ranges {} are of the model at {}, the first of it at {}", i + 1,
+                                 OpsetText(table.opset), OpsetText(merged.opset)));
+    }
     merged.samples += table.samples;
     std::unordered_map<std::string, size_t> position;
     for (size_t k = 0; k < merged.tensors.size(); ++k) position[merged.tensors[k].name] = k;
@@ -142,6 +147,7 @@ std::string ToJson(const RangeTable& ranges) {
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"version", kVersion},
                                  {"model_sha256", ranges.model_sha256},
+                                 {"opset", OrNull(ranges.opset)},
                                  {"samples", ranges.samples}};
   json["tensors"] = nlohmann::ordered_json::array();
   for (const TensorStats& stats : ranges.tensors) json["tensors"].push_back(ToJson(stats));
@@ -152,6 +158,7 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   const JsonDocument document(text, where, kFormat, kVersion);
   RangeTable ranges;
   ranges.model_sha256 = document.root().String("model_sha256");
+  ranges.opset = document.root().PositiveOr("opset");
   ranges.samples = document.root().Unsigned("samples");
   std::unordered_set<std::string> names;
   document.root().RequireArray("tensors");

@@ -99,6 +99,7 @@ RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slo
                    uint64_t samples) {
   RangeTable table;
   table.model_sha256 = model.sha256();
+  table.opset = model.raised_opset();
   table.samples = samples;
   std::unordered_map<int, TensorStats> done;
   const std::vector<TensorStats> constants = ConstantStats(model, index);
@@ -289,6 +290,7 @@ RangeTable ScanConstants(const Model& model) {
   const GraphIndex& index = model.index();
   RangeTable table;
   table.model_sha256 = model.sha256();
+  table.opset = model.raised_opset();
   table.tensors = ConstantStats(model, index);
   return table;
 }

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "plan/context.h"
@@ -152,6 +153,7 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
             const std::vector<Precision>& precisions, std::vector<IoPlan> io) {
   Plan plan;
   plan.model_sha256 = context.model.sha256();
+  plan.opset = context.model.raised_opset();
   plan.io = std::move(io);
   plan.constants = context.constants;
   plan.warnings = context.warnings;
@@ -210,6 +212,11 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
                                options.latencies.model_sha256, model.path().string(), model.sha256()));
   }
+  if (ranges.opset != model.raised_opset()) {
+    throw BadInput(fmt::format("the ranges are of {} at {}, expected {}; scan it again",
+                               model.path().string(), OpsetText(ranges.opset),
+                               OpsetText(model.raised_opset())));
+  }
   const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);
   const ScaleRules scales(model, index);
@@ -237,6 +244,7 @@ Plan PlainFp16Plan(const Model& model) {
   const PrecisionPorts ports(index);
   Plan plan;
   plan.model_sha256 = model.sha256();
+  plan.opset = model.raised_opset();
   for (size_t id = 0; id < index.nodes().size(); ++id) {
     const int node = static_cast<int>(id);
     if (ports.Switchable(node) && ports.WhyNot(node).empty())

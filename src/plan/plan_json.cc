@@ -20,8 +20,10 @@ Precision PrecisionFrom(const JsonReader& json, const char* key) {
 }  // namespace
 
 std::string ToJson(const Plan& plan) {
-  nlohmann::ordered_json json = {
-      {"format", kFormat}, {"version", kVersion}, {"model_sha256", plan.model_sha256}};
+  nlohmann::ordered_json json = {{"format", kFormat},
+                                 {"version", kVersion},
+                                 {"model_sha256", plan.model_sha256},
+                                 {"opset", OrNull(plan.opset)}};
   json["nodes"] = nlohmann::ordered_json::array();
   for (const NodePlan& node : plan.nodes) {
     json["nodes"].push_back({{"name", node.name},
@@ -53,6 +55,7 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   const JsonReader& root = document.root();
   Plan plan;
   plan.model_sha256 = root.String("model_sha256");
+  plan.opset = root.PositiveOr("opset");
   root.RequireArray("nodes");
   root.ForEachElement("nodes", [&](const JsonReader& json) {
     plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""),

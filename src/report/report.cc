@@ -52,14 +52,25 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
           {node->name, id < 0 ? "" : index.node(id).proto->op_type(), node->reason, node->evidence});
     }
   }
-  if (!report->bf16_nodes.empty())
-    report->warnings.push_back(
-        "the fixed model has BF16 nodes, which ONNX Runtime's CPU provider does not run: the check emulates "
-        "them");
   report->constants = plan.constants;
   report->rescaled = plan.tensors;
   report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());
   if (ranges != nullptr) report->fp16_multiply_adds = Fp16Share(model, *ranges, plan);
+}
+
+void AddFixed(const Model& fixed, const std::string& path, Report* report) {
+  report->fixed_path = path;
+  report->fixed_bytes = fixed.bytes();
+  report->casts = CountCasts(fixed);
+  const auto& tensors = fixed.index().tensors();
+  const bool bf16 = std::any_of(tensors.begin(), tensors.end(), [](const TensorInfo& tensor) {
+    return tensor.producer >= 0 && tensor.dtype == DType::kBfloat16;
+  });
+  if (bf16) {
+    report->warnings.push_back(
+        "the fixed model has BF16 nodes, which ONNX Runtime's CPU provider does not run: the check emulates "
+        "them");
+  }
 }
 
 }  // namespace halfsafe

@@ -31,6 +31,7 @@ struct Report {
   std::string model_path;
   std::string model_sha256;
   uint64_t model_bytes = 0;
+  std::optional<int> opset;  ///< That the model was raised to.
   uint64_t samples = 0;
   double threshold = 10000.0;
   uint64_t tensors = 0;                  ///< Float tensors seen.
@@ -61,6 +62,8 @@ struct Report {
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report);
 /// Fills the parts that come from a plan.
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report);
+/// Fills the parts that come from a fixed model, which lies at `path`.
+void AddFixed(const Model& fixed, const std::string& path, Report* report);
 
 /// The report as a halfsafe-result file.
 std::string ToJson(const Report& report);

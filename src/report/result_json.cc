@@ -71,6 +71,7 @@ std::string ToJson(const Report& report) {
                {"verdict", report.verdict},
                {"model", report.model_path},
                {"model_bytes", report.model_bytes},
+               {"opset", OrNull(report.opset)},
                {"fixed", report.fixed_path},
                {"fixed_bytes", report.fixed_bytes},
                {"samples", report.samples},
@@ -78,12 +79,12 @@ std::string ToJson(const Report& report) {
                {"tensors", report.tensors},
                {"nodes", report.nodes},
                {"casts", report.casts},
-               {"fp16_multiply_adds", report.fp16_multiply_adds ? Json(*report.fp16_multiply_adds) : Json()},
+               {"fp16_multiply_adds", OrNull(report.fp16_multiply_adds)},
                {"seconds", report.seconds}};
   json["tolerance"] = {{"rel_l2", report.tolerance.rel_l2},
                        {"max_flips", report.tolerance.max_flips},
-                       {"rtol", report.tolerance.rtol ? Json(*report.tolerance.rtol) : Json()},
-                       {"atol", report.tolerance.atol ? Json(*report.tolerance.atol) : Json()}};
+                       {"rtol", OrNull(report.tolerance.rtol)},
+                       {"atol", OrNull(report.tolerance.atol)}};
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();

@@ -184,9 +184,10 @@ std::string VerdictLine(const Report& report, bool color) {
 
 std::string ToText(const Report& report, int width, bool color) {
   std::string text = fmt::format("{} ({})", report.model_path, ByteText(report.model_bytes));
+  if (report.opset) text += fmt::format(" at {}", OpsetText(report.opset));
   if (report.samples > 0)
     text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
-  text += "\n" + OverflowTable(report, width) + PlanTable(report, width);
+  text += fmt::format("\n{}{}", OverflowTable(report, width), PlanTable(report, width));
   for (const Widening& step : report.widenings) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");

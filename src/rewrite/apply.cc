@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/walk.h"
@@ -142,6 +143,10 @@ Model Apply(const Model& model, const Plan& plan) {
   if (plan.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256,
                                model.path().string(), model.sha256()));
+  }
+  if (plan.opset != model.raised_opset()) {
+    throw BadInput(fmt::format("the plan is for {} at {}, it is at {}", model.path().string(),
+                               OpsetText(plan.opset), OpsetText(model.raised_opset())));
   }
   Rewriter rewriter(model, plan);
   for (const Pass& pass : Passes()) pass.run(&rewriter);

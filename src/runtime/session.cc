@@ -86,6 +86,27 @@ void RestoreOtherTensors(const Model& model,
   restore(model.proto().graph(), proto->mutable_graph());
 }
 
+/// Adds the names of the tensors that nodes and outputs read, bodies included.
+void CollectRead(const onnx::GraphProto& graph, std::unordered_set<std::string>* read) {
+  for (const auto& output : graph.output()) read->insert(output.name());
+  for (const auto& node : graph.node()) {
+    read->insert(node.input().begin(), node.input().end());
+    for (const auto& attribute : node.attribute()) {
+      if (attribute.has_g()) CollectRead(attribute.g(), read);
+    }
+  }
+}
+
+/// The weights that ONNX Runtime keeps when it loads a graph: those that something reads, and from IR version
+/// 4 on those that a caller may replace. It misses values of others, which it has dropped.
+std::unordered_set<std::string> KeptWeights(const onnx::ModelProto& proto) {
+  std::unordered_set<std::string> kept;
+  CollectRead(proto.graph(), &kept);
+  if (proto.ir_version() < 4) return kept;
+  for (const auto& input : proto.graph().input()) kept.insert(input.name());
+  return kept;
+}
+
 /// ONNX Runtime refuses two nodes of one name. Other runtimes don't, and no name is needed here.
 void ClearSharedNames(onnx::ModelProto* proto) {
   for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
@@ -183,7 +204,9 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     std::vector<Ort::Value> values;
     std::vector<std::string> names;
+    const std::unordered_set<std::string> kept = KeptWeights(model.proto);
     for (const SessionWeight& weight : model.weights) {
+      if (!kept.contains(weight.name)) continue;
       names.push_back(weight.name);
       values.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(weight.bytes.data()),
                                                 weight.bytes.size(), weight.shape.data(), weight.shape.size(),

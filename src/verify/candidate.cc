@@ -37,6 +37,10 @@ uint64_t FindSample(const SampleSource& samples, const std::string& name) {
   return 0;
 }
 
+const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
+  return options.reference != nullptr ? *options.reference : original;
+}
+
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
     : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
                                                                               : nullptr),

@@ -94,8 +94,9 @@ double ModelErrors::WorstRelL2() const {
   return worst;
 }
 
-CheckResult Check(const Model& whole, const Model& whole_fixed, const SampleSource& samples,
+CheckResult Check(const Model& whole_original, const Model& whole_fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress) {
+  const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
   const std::optional<Model> part = RunnablePart(whole, custom_ops),
                              fixed_part = RunnablePart(whole_fixed, custom_ops);

@@ -66,10 +66,10 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       index_(original.index()),
       ports_(index_),
       typed_(Apply(original, plan)),
-      original_part_(RunnablePart(original, !options.custom_op_libraries.empty())),
+      reference_part_(RunnablePart(ReferenceOf(original, options), !options.custom_op_libraries.empty())),
       typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
       inputs_(typed_.Inputs()),
-      reference_(original_part_ ? *original_part_ : original, options, true),
+      reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
       session_model_(Emulate(original, plan, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;

@@ -67,7 +67,7 @@ class Probe {
   PrecisionPorts ports_;
   std::unordered_map<std::string, size_t> entry_;  ///< Plan entries in 16 bits, by node name.
   Model typed_;
-  std::optional<Model> original_part_, typed_part_;  ///< Set where the model's tail doesn't run.
+  std::optional<Model> reference_part_, typed_part_;  ///< Set where the model's tail doesn't run.
   std::vector<InputSpec> inputs_;
   Reference reference_;
   Rounder rounder_;  ///< Names the roundings; lanes run copies.

@@ -1,0 +1,133 @@
+#include "model/node_converter.h"
+
+#include <onnx/version_converter/convert.h>
+
+#include <algorithm>
+#include <set>
+#include <stdexcept>
+
+namespace halfsafe {
+namespace {
+
+namespace conversion = onnx::version_conversion;
+
+/// The name by which the node is found again: those that the converter adds have none.
+constexpr char kMarker[] = "node";
+
+/// Before opset 11 Resize had no attributes for where it reads; their defaults say something else.
+onnx::Node* AdaptResize(const std::shared_ptr<onnx::Graph>& graph, onnx::Node* node) {
+  conversion::Resize_10_11().adapt(graph, node);
+  node->s_(onnx::Symbol("coordinate_transformation_mode"), "asymmetric");
+  node->s_(onnx::Symbol("nearest_mode"), "floor");
+  return node;
+}
+
+onnx::Node* RefuseScan(const std::shared_ptr<onnx::Graph>&, onnx::Node*) {
+  throw std::runtime_error("its batch axis has no counterpart from opset 9 on");
+}
+
+/// The type of a tensor as far as it is known.
+void Describe(const TensorInfo& tensor, onnx::ValueInfoProto* value) {
+  value->set_name(tensor.local);
+  if (!tensor.is_tensor || tensor.dtype == DType::kUndefined) return;
+  auto* type = value->mutable_type()->mutable_tensor_type();
+  type->set_elem_type(static_cast<int>(tensor.dtype));
+  if (!tensor.has_rank) return;
+  type->mutable_shape();
+  for (const int64_t size : tensor.shape) {
+    auto* dim = type->mutable_shape()->add_dim();
+    if (size >= 0) dim->set_dim_value(size);
+  }
+}
+
+/// A model of one node.
+onnx::ModelProto ModelOf(const GraphIndex& index, const NodeInfo& node, int opset) {
+  onnx::ModelProto model;
+  model.set_ir_version(onnx::Version::IR_VERSION);
+  model.add_opset_import()->set_version(opset);
+  onnx::GraphProto* graph = model.mutable_graph();
+  onnx::NodeProto* copy = graph->add_node();
+  copy->set_name(kMarker);
+  copy->set_op_type(node.proto->op_type());
+  *copy->mutable_input() = node.proto->input();
+  *copy->mutable_output() = node.proto->output();
+  for (const auto& attribute : node.proto->attribute()) {
+    if (Converts(attribute)) *copy->add_attribute() = attribute;
+  }
+  std::set<int> described;
+  for (const int input : node.inputs) {
+    if (input >= 0 && described.insert(input).second) Describe(index.tensor(input), graph->add_input());
+  }
+  for (const int output : node.outputs) {
+    if (output >= 0) Describe(index.tensor(output), graph->add_output());
+  }
+  return model;
+}
+
+/// An initializer as a node: it then goes where the node goes.
+onnx::NodeProto ConstantNode(const onnx::TensorProto& tensor) {
+  onnx::NodeProto node;
+  node.set_op_type("Constant");
+  node.add_output(tensor.name());
+  onnx::AttributeProto* value = node.add_attribute();
+  value->set_name("value");
+  value->set_type(onnx::AttributeProto::TENSOR);
+  *value->mutable_t() = tensor;
+  value->mutable_t()->clear_name();
+  return node;
+}
+
+}  // namespace
+
+bool Converts(const onnx::AttributeProto& attribute) {
+  switch (attribute.type()) {
+    case onnx::AttributeProto::FLOAT:
+    case onnx::AttributeProto::FLOATS:
+    case onnx::AttributeProto::INT:
+    case onnx::AttributeProto::INTS:
+    case onnx::AttributeProto::STRING:
+    case onnx::AttributeProto::STRINGS:
+      return true;
+    default:
+      return false;
+  }
+}
+
+/// ONNX's adapters, with others where those would change what a node computes. Hardmax changed as Softmax
+/// did.
+class NodeConverter::Adapters : public conversion::DefaultVersionConverter {
+ public:
+  Adapters() {
+    registerAdapter("Scan", 8, 9, &RefuseScan);
+    registerAdapter("Resize", 10, 11, &AdaptResize);
+    registerAdapter(std::make_unique<conversion::Softmax_12_13>("Hardmax"));
+  }
+};
+
+NodeConverter::NodeConverter(int from, int to)
+    : adapters_(std::make_unique<Adapters>()), from_(from), to_(to) {}
+NodeConverter::~NodeConverter() = default;
+
+ConvertedNode NodeConverter::Convert(const GraphIndex& index, const NodeInfo& node) const {
+  const onnx::ModelProto model =
+      adapters_->convert_version(ModelOf(index, node, from_), onnx::OpSetID(from_), onnx::OpSetID(to_));
+  ConvertedNode converted;
+  for (const auto& tensor : model.graph().initializer()) converted.nodes.push_back(ConstantNode(tensor));
+  converted.nodes.insert(converted.nodes.end(), model.graph().node().begin(), model.graph().node().end());
+  const auto find = [&](const auto& is_main) {
+    return static_cast<size_t>(std::find_if(converted.nodes.begin(), converted.nodes.end(), is_main) -
+                               converted.nodes.begin());
+  };
+  converted.main = find([](const onnx::NodeProto& other) { return other.name() == kMarker; });
+  // An operator that is no more has become another one, which is a new node and gives the same results.
+  if (converted.main == converted.nodes.size()) {
+    const auto& outputs = node.proto->output();
+    converted.main = find([&](const onnx::NodeProto& other) {
+      return std::equal(outputs.begin(), outputs.end(), other.output().begin(), other.output().end());
+    });
+  }
+  if (converted.main == converted.nodes.size()) throw std::runtime_error("the converter has lost it");
+  return converted;
+}
+
+}  // namespace halfsafe

@@ -1,0 +1,74 @@
+#include "model/opset.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <onnx/defs/parser.h>
+
+#include "data/test_support.h"
+#include "halfsafe/error.h"
+
+namespace halfsafe {
+namespace {
+
+using testing::HasSubstr;
+
+onnx::ModelProto OldModel(const std::string& op = "Hardmax") {
+  onnx::ModelProto proto;
+  const std::string text = R"(<ir_version: 3, opset_import: ["": 9]>
+      graph (float[a, b, c] x) => (float[d, e, f] y) {
+        h = )" + op + R"( (x)
+        [cut] y = Slice <starts = [0], ends = [1]> (h)
+      })";
+  const auto status = onnx::OnnxParser::Parse(proto, text.c_str());
+  EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
+  return proto;
+}
+
+Model Loaded(const onnx::ModelProto& proto) {
+  const TempFolder folder;
+  WriteText(folder.path() / "model.onnx", proto.SerializeAsString());
+  return Model::Load(folder.path() / "model.onnx");
+}
+
+TEST(OpsetTest, NodesKeepTheNamesThatTheyGoBy) {
+  Model model = Loaded(OldModel());
+  EXPECT_EQ(model.raised_opset(), std::nullopt);
+  model.RaiseOpset(13);
+  EXPECT_EQ(model.raised_opset(), 13);
+  EXPECT_EQ(model.proto().opset_import(0).version(), 13);
+  EXPECT_EQ(model.proto().ir_version(), 7);
+  std::vector<std::string> names;
+  for (const auto& node : model.proto().graph().node()) names.push_back(node.name() + " " + node.output(0));
+  EXPECT_THAT(names,
+              testing::ElementsAre("h:Shape h:Shape", "h:Flatten h:Flatten", "h h:Hardmax", "h:Reshape h",
+                                   "cut:Constant cut:Constant", "cut:Constant#2 cut:Constant#2", "cut y"));
+  EXPECT_EQ(Model(model, model.proto()).raised_opset(), 13);
+}
+
+TEST(OpsetTest, ItsOwnOpsetChangesNothing) {
+  Model model = Loaded(OldModel());
+  model.RaiseOpset(9);
+  EXPECT_EQ(model.raised_opset(), 9);
+  EXPECT_EQ(model.proto().SerializeAsString(), OldModel().SerializeAsString());
+}
+
+TEST(OpsetTest, FailuresChangeNothing) {
+  const onnx::ModelProto proto = OldModel("Gelu");
+  Model model = Loaded(proto);
+  for (const auto& [opset, code, text] : {std::tuple{8, ExitCode::kUsage, "expected one from 9"},
+                                          {1000, ExitCode::kUsage, "opset 1000"},
+                                          {22, ExitCode::kBadInput, "node h (Gelu)"}}) {
+    try {
+      model.RaiseOpset(opset);
+      ADD_FAILURE() << opset;
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), code);
+      EXPECT_THAT(error.what(), HasSubstr(text));
+    }
+  }
+  EXPECT_EQ(model.raised_opset(), std::nullopt);
+  EXPECT_EQ(model.proto().SerializeAsString(), proto.SerializeAsString());
+}
+
+}  // namespace
+}  // namespace halfsafe
