@@ -13,7 +13,7 @@ namespace halfsafe {
 namespace {
 
 /// How often a widening step splits a group of roundings to find the harmful ones.
-constexpr int kMostSplits = 8;
+constexpr int kMostSplits = 10;
 /// Runs that leaving out what isn't needed may take, and what it may leave: other samples want some of it
 /// back.
 constexpr size_t kMostPrunes = 16;
@@ -98,29 +98,43 @@ Group Split(Probe* probe, const std::vector<size_t>& order, Group* group) {
   return other;
 }
 
+bool Divisible(const Group& group) { return group.end - group.begin > 1 && group.harm > 0.0; }
+
+/// The most harmful groups that can be split: one, or two where the second has a fair part of the harm.
+std::vector<Group*> NextToSplit(std::vector<Group>* groups) {
+  constexpr double kFairPart = 0.1;
+  std::stable_sort(groups->begin(), groups->end(), [](const Group& a, const Group& b) {
+    return std::pair(Divisible(a), a.harm) > std::pair(Divisible(b), b.harm);
+  });
+  std::vector<Group*> next;
+  for (Group& group : *groups) {
+    if (next.size() < 2 && Divisible(group) && group.harm >= kFairPart * groups->front().harm)
+      next.push_back(&group);
+  }
+  return next;
+}
+
 /// Splits the roundings by halves, the most harmful groups first, until taking away enough of them is cheap
-/// or the runs are spent. Returns the groups ranked by harm for cost.
+/// or the splits are spent. Returns the groups ranked by harm for cost.
 std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Progress* progress) {
   std::vector<Group> groups = {{0, order.size(), probe->worst() * probe->worst()}};
   std::vector<Choice> choices = RankChoices(*probe, order, groups);
-  const auto divisible = [](const Group& group) { return group.end - group.begin > 1 && group.harm > 0.0; };
-  const auto expect_splits = [&] {
+  int splits = 0;
+  while (splits < kMostSplits && !(CostOfEnough(*probe, choices) <= kCheapEnough)) {
+    const std::vector<Group*> next = NextToSplit(&groups);
+    if (next.empty()) break;
     std::vector<Roundings> likely;
-    const auto middle = [](const Group& group) { return (group.begin + group.end) / 2; };
-    for (const Group& group : groups) {
-      if (divisible(group)) likely.push_back(probe->Only(order, group.begin, middle(group)));
-    }
-    likely.push_back(probe->Only(order, middle(groups[0]), groups[0].end));
+    for (const Group* group : next)
+      likely.push_back(probe->Only(order, group->begin, (group->begin + group->end) / 2));
+    likely.push_back(probe->Only(order, (next[0]->begin + next[0]->end) / 2, next[0]->end));
     probe->Expect(likely);
-  };
-  for (int splits = 0; splits < kMostSplits && !(CostOfEnough(*probe, choices) <= kCheapEnough); ++splits) {
-    std::stable_sort(groups.begin(), groups.end(), [&](const Group& a, const Group& b) {
-      return std::pair(divisible(a), a.harm) > std::pair(divisible(b), b.harm);
-    });
-    if (!divisible(groups[0])) break;
-    expect_splits();
-    groups.push_back(Split(probe, order, &groups[0]));
-    progress->Step();
+    std::vector<Group> others;
+    for (Group* group : next) {
+      others.push_back(Split(probe, order, group));
+      progress->Step();
+      ++splits;
+    }
+    groups.insert(groups.end(), others.begin(), others.end());
     choices = RankChoices(*probe, order, groups);
   }
   return choices;
