@@ -131,8 +131,10 @@ class Constant {
     const bool guards = keep_nonzero_ && form.dtype == DType::kFloat16;
     if (form.exponent == 0 && !guards) return {};
     std::vector<float> values(values_.begin(), values_.end());
+    // Exact in double, so rounded once.
+    const double factor = std::ldexp(1.0, -form.exponent);
+    for (float& value : values) value = static_cast<float>(value * factor);
     for (float& value : values) {
-      value = std::ldexp(value, -form.exponent);
       if (guards && value != 0.0f) value = std::copysign(std::max(std::fabs(value), 0x1p-24f), value);
     }
     return values;
