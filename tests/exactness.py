@@ -12,12 +12,15 @@ OPTIMIZED_TOLERANCE of the output's largest value.
 from __future__ import annotations
 
 import argparse
+import collections
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 
 Sample = Mapping[str, np.ndarray]
@@ -56,8 +59,10 @@ class Difference:
         return f"{self.output}, sample {self.sample}, {how}: {what}"
 
 
-def session(model: Path, optimized: bool) -> onnxruntime.InferenceSession:
+def session(model: Path, optimized: bool, save: Path | None = None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
+    if save is not None:
+        options.optimized_model_filepath = str(save)
     levels = onnxruntime.GraphOptimizationLevel
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimized else levels.ORT_DISABLE_ALL
     options.log_severity_level = 3
@@ -97,6 +102,22 @@ def differences(original: Path, fixed: Path, samples: Iterable[Sample], optimize
     return found
 
 
+def operators(model: Path) -> collections.Counter[str]:
+    """How often ONNX Runtime runs each operator once it has fused what it can."""
+    with tempfile.TemporaryDirectory() as folder:
+        saved = Path(folder, "optimized.onnx")
+        session(model, True, saved)
+        graph = onnx.load(saved, load_external_data=False).graph
+    return collections.Counter(node.op_type for node in graph.node)
+
+
+def lost_fusions(original: Path, fixed: Path) -> dict[str, int]:
+    """Operators that ONNX Runtime's optimizations make of the original and no longer of the fixed model, and how many."""
+    written = {node.op_type for node in onnx.load(original, load_external_data=False).graph.node}
+    lost = operators(original) - operators(fixed)
+    return {name: count for name, count in lost.items() if name not in written}
+
+
 def problems(original: Path, fixed: Path, samples: Iterable[Sample]) -> list[str]:
     """A line for each output of a sample that is not as it should be: none where the two models are one function."""
     listed = list(samples)
@@ -114,6 +135,8 @@ def main() -> int:
     if not samples:
         parser.error(f"{arguments.samples} holds no .npz")
     lines = problems(arguments.original, arguments.fixed, samples)
+    for name, count in lost_fusions(arguments.original, arguments.fixed).items():
+        print(f"{count} fewer {name} fused when optimized")
     print(*lines or [f"the same on {len(samples)} samples"], sep="\n")
     return 1 if lines else 0
 

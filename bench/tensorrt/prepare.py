@@ -253,7 +253,7 @@ def prepare_model(source: Path, target: Path, halfsafe: Halfsafe, options: argpa
         write_pins(target / "pins_readers.txt", pins_of_ranges(ranges, model.graph, readers=True))
         (target / "ranges.json").unlink()  # Large, and no use to the probe.
     make_models(halfsafe, name, source, target, plans)
-    if (target / "rescaled_fp32.onnx").exists():
+    if (target / "rescaled_fp32.onnx").exists() and "rescaled_plan.json" in plans:
         pins = pins_of_plan(plans["rescaled_plan.json"], model.graph)
         rescaled = onnx.load(target / "rescaled_fp32.onnx", load_external_data=False).graph
         write_pins(target / "pins_rescaled.txt", pins + inserted_pins(pins, model.graph, rescaled))

@@ -67,7 +67,7 @@ struct NodeLatency {
   std::string name;
   double fp16_us = 0.0;
   double fp32_us = 0.0;
-  std::optional<double> bf16_us;  ///< Where not given: a sixteenth of the way from FP16 to FP32.
+  std::optional<double> bf16_us;  ///< Where not given: FP16's and a sixteenth of the difference to FP32's.
 };
 
 /// Latencies measured on the user's GPU. They take the place of the estimates that the plan's costs are
@@ -99,8 +99,9 @@ struct PlanOptions {
   Latencies latencies;                  ///< Empty: costs are estimated.
 };
 
-/// Throws Error(kUsage) when a regular expression in the options isn't one: worth knowing before a long scan.
-void CheckPatterns(const PlanOptions& options);
+/// What is worth knowing before a long scan: throws Error(kUsage) when a regular expression in the options
+/// isn't one, Error(kBadInput) when the latencies are of another model.
+void CheckPlanOptions(const Model& model, const PlanOptions& options);
 
 /// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and
 /// beyond what must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws

@@ -139,10 +139,11 @@ void Verify(onnx::ModelProto proto, int opset) {
       if (schema != nullptr) schema->Verify(node);
     }
   }
+  // Propagating values would parse those of weights, which are not here.
   onnx::shape_inference::InferShapes(
       proto, onnx::OpSchemaRegistry::Instance(),
       onnx::ShapeInferenceOptions(/*check_type_val=*/true, /*strict_mode_val=*/1,
-                                  /*data_prop_val=*/true));
+                                  /*data_prop_val=*/false));
 }
 
 }  // namespace

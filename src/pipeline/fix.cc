@@ -27,7 +27,7 @@ class Split : public SampleSource {
 }  // namespace
 
 FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& options, Progress* progress) {
-  CheckPatterns(options.plan);
+  CheckPlanOptions(model, options.plan);
   const Split samples(all, options.holdout, false);
   const Split held_out(all, options.holdout, true);
   if (options.holdout > 0.0 && held_out.size() == 0)

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <unordered_map>
 
 #include "halfsafe/error.h"
@@ -50,7 +51,7 @@ double Fp32Estimate(const PlanContext& context, const NodeInfo& node) {
 }
 
 double BytesOf(const Latencies& table, double microseconds) {
-  return microseconds / table.batch * table.bytes_per_us.value_or(kBytesPerMicrosecond);
+  return std::min(microseconds / table.batch * table.bytes_per_us.value_or(kBytesPerMicrosecond), kMostCost);
 }
 
 /// The nodes that an entry is about: one, or those of a fused layer, whose names are joined by " + ".
@@ -67,16 +68,22 @@ std::vector<int> NodesOf(const std::string& name, const std::unordered_map<std::
   return found;
 }
 
-PerPrecision<int64_t> MeasuredCost(const Latencies& table, const NodeLatency& latency, double share) {
-  const double fp16 = BytesOf(table, latency.fp16_us) * share;
-  const double fp32 = BytesOf(table, latency.fp32_us) * share;
-  const double bf16 =
-      latency.bf16_us ? BytesOf(table, *latency.bf16_us) * share : fp16 + kBf16Share * std::abs(fp32 - fp16);
-  const double least = std::min({fp16, bf16, fp32});
+/// Bytes, by precision.
+using Traffic = PerPrecision<double>;
+
+Traffic MeasuredTraffic(const Latencies& table, const NodeLatency& latency) {
+  Traffic traffic;
+  traffic[kFp16] = BytesOf(table, latency.fp16_us);
+  traffic[kFp32] = BytesOf(table, latency.fp32_us);
+  traffic[kBf16] = latency.bf16_us ? BytesOf(table, *latency.bf16_us)
+                                   : traffic[kFp16] + kBf16Share * std::abs(traffic[kFp32] - traffic[kFp16]);
+  return traffic;
+}
+
+PerPrecision<int64_t> AboveTheLeast(const Traffic& traffic) {
+  const double least = *std::min_element(traffic.begin(), traffic.end());
   PerPrecision<int64_t> cost;
-  cost[kFp16] = Whole(fp16 - least);
-  cost[kBf16] = Whole(bf16 - least);
-  cost[kFp32] = Whole(fp32 - least);
+  for (size_t i = 0; i < cost.size(); ++i) cost[i] = Whole(traffic[i] - least);
   return cost;
 }
 
@@ -93,17 +100,21 @@ std::vector<PerPrecision<int64_t>> NodeCosts(PlanContext* context) {
   }
   const Latencies& table = context->options.latencies;
   std::vector<std::string> unknown;
+  std::map<size_t, Traffic> measured;  // A node may take part in several layers.
   for (const NodeLatency& latency : table.nodes) {
     const std::vector<int> nodes = NodesOf(latency.name, numbers);
     if (nodes.empty()) unknown.push_back(latency.name);
     // A fused layer's latency is dealt out by what its nodes are estimated to cost.
     double total = 0.0;
     for (const int node : nodes) total += estimates[static_cast<size_t>(node)];
+    const Traffic traffic = MeasuredTraffic(table, latency);
     for (const int node : nodes) {
       const auto id = static_cast<size_t>(node);
-      costs[id] = MeasuredCost(table, latency, estimates[id] / total);
+      Traffic& of_node = measured[id];
+      for (size_t i = 0; i < traffic.size(); ++i) of_node[i] += traffic[i] * estimates[id] / total;
     }
   }
+  for (const auto& [id, traffic] : measured) costs[id] = AboveTheLeast(traffic);
   if (!unknown.empty() && unknown.size() == table.nodes.size()) {
     throw BadInput(fmt::format("none of the {} names in the latencies is a node of {}; the first is {}",
                                unknown.size(), context->model.path().string(), unknown.front()));

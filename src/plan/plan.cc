@@ -208,10 +208,7 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
                                ranges.model_sha256, model.path().string(), model.sha256()));
   }
-  if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {
-    throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
-                               options.latencies.model_sha256, model.path().string(), model.sha256()));
-  }
+  CheckPlanOptions(model, options);
   if (ranges.opset != model.raised_opset()) {
     throw BadInput(fmt::format("the ranges are of {} at {}, expected {}; scan it again",
                                model.path().string(), OpsetText(ranges.opset),

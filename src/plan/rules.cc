@@ -292,8 +292,12 @@ constexpr Rule kRules[] = {
 
 }  // namespace
 
-void CheckPatterns(const PlanOptions& options) {
+void CheckPlanOptions(const Model& model, const PlanOptions& options) {
   for (const std::string& pattern : options.keep_nodes) NodePattern(pattern);
+  if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {
+    throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
+                               options.latencies.model_sha256, model.path().string(), model.sha256()));
+  }
 }
 
 std::span<const Rule> Rules() { return kRules; }

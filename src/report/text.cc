@@ -196,7 +196,7 @@ std::string ToText(const Report& report, int width, bool color) {
     text += fmt::format("Taken back: {} of them to FP16\n", report.narrowing.nodes.size());
   if (!report.widenings.empty() && report.narrowing.minimal)
     text += "  without any one of the rest in FP32 the check fails\n";
-  if (report.narrowing.checks > 0 && !report.narrowing.minimal)
+  if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {
     text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path,

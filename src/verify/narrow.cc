@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <chrono>
+#include <map>
+#include <set>
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
@@ -44,23 +46,27 @@ class Narrower : public Trial {
         narrow_(AllTakenBack(plan, WideForTheirError(plan))),
         samples_(samples),
         options_(options),
-        probe_(original, narrow_, samples, check, options),
         seconds_(seconds),
         start_(Clock::now()),
+        probe_(original, narrow_, samples, check, options),
         progress_(progress) {
     options_.plain = false;
     options_.save_outputs.clear();
   }
 
   bool Enough(const std::vector<size_t>& entries) override {
+    const auto [known, is_new] = known_.try_emplace(entries, false);
+    if (!is_new) return known->second;
     progress_->Step();
     ++runs_;
-    if (probe_.Distance(Wide(entries)) > kSurelyPast) return false;
+    const std::set<size_t> wide(entries.begin(), entries.end());
+    if (probe_.Distance(Wide(entries)) > kSurelyPast && probe_.Exact(wide)) return false;
     ++checks;
     Plan changed = narrow_;
     Set(&changed, entries, Precision::kFp32);
     Progress silent;
-    return Check(original_, Apply(original_, changed), samples_, options_, &silent).fixed.right;
+    return known->second =
+               Check(original_, Apply(original_, changed), samples_, options_, &silent).fixed.right;
   }
   void Expect(const std::vector<std::vector<size_t>>& next) override {
     std::vector<Roundings> likely;
@@ -83,10 +89,11 @@ class Narrower : public Trial {
   const Plan narrow_;
   const SampleSource& samples_;
   CheckOptions options_;
-  Probe probe_;
   std::optional<double> seconds_;
   Clock::time_point start_;
+  Probe probe_;
   Progress* progress_;
+  std::map<std::vector<size_t>, bool> known_;
   int runs_ = 0;
 };
 

@@ -74,21 +74,27 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
-  for (size_t rounding = 0; rounding < size(); ++rounding) entries_.push_back(FindEntries(rounding));
-  OpenLanes(ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice);
+  for (size_t rounding = 0; rounding < size(); ++rounding) ends_.push_back(FindEnds(rounding));
+  const bool two = ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice;
+  OpenLanes(two);
   const Roundings all(size(), true);
-  uint64_t hardest = FindSample(samples, WorstSample(check)), used = hardest;
-  UseSample(samples, used);
+  uint64_t hardest = FindSample(samples, WorstSample(check)), tried = 0;
+  UseSample(samples, hardest);
   worst_ = Distance(all);
   // The tolerance may have been missed elsewhere than where the relative error was largest.
-  for (uint64_t i = 0; worst_ <= 1.0 && i < std::min<uint64_t>(samples.size(), kSamplesTried); ++i) {
-    UseSample(samples, used = i);
+  for (uint64_t i = 0; worst_ <= 1.0 && i < std::min<uint64_t>(samples.size(), kSamplesTried); ++i, ++tried) {
+    UseSample(samples, i);
     const double distance = Distance(all);
     if (distance <= worst_) continue;
     worst_ = distance;
     hardest = i;
   }
-  if (used != hardest) UseSample(samples, hardest);
+  if (tried > 0) {
+    // Each lane starts with the sample that it stays with, so that both have sessions for its shapes.
+    OpenLanes(two);
+    UseSample(samples, hardest);
+    Distance(all);
+  }
   MeasureWork();
 }
 
@@ -100,7 +106,7 @@ void Probe::UseSample(const SampleSource& samples, uint64_t index) {
 }
 
 void Probe::OpenLanes(bool two) {
-  lanes_.resize(two ? 2 : 1);
+  lanes_ = std::vector<Lane>(two ? 2 : 1);
   for (Lane& lane : lanes_) {
     lane.rounder = rounder_;
     SessionOptions session;
@@ -126,6 +132,15 @@ Roundings Probe::Without(const std::set<size_t>& entries) const {
       on[i] = false;
   }
   return on;
+}
+
+bool Probe::Exact(const std::set<size_t>& entries) const {
+  return std::none_of(ends_.begin(), ends_.end(), [&](const Ends& ends) {
+    if (ends.writer && !entries.contains(*ends.writer)) return false;  // Rounded where it is written.
+    const auto fp32 = std::count_if(ends.readers.begin(), ends.readers.end(),
+                                    [&](size_t reader) { return entries.contains(reader); });
+    return fp32 > 0 && static_cast<size_t>(fp32) < ends.readers.size();
+  });
 }
 
 double Probe::Distance(const Roundings& on) {
@@ -164,37 +179,42 @@ double Probe::Run(Lane* lane, const Roundings& on) const {
   return FarthestOutput(errors, options_.tolerance);
 }
 
-std::set<size_t> Probe::FindEntries(size_t rounding) const {
+Probe::Ends Probe::FindEnds(size_t rounding) const {
   const std::string& name = rounder_.tensors[rounding].name;
-  std::set<size_t> entries;
-  const auto add = [&](const std::string& node) {
+  Ends ends;
+  const auto entry_of = [&](const std::string& node) -> std::optional<size_t> {
     const auto found = entry_.find(node);
-    if (found != entry_.end()) entries.insert(found->second);
-    return found != entry_.end();
+    if (found == entry_.end()) return std::nullopt;
+    return found->second;
   };
   if (const int tensor = index_.FindTensor(name); tensor >= 0) {
-    // Rounded again for its readers if the writer alone becomes FP32.
     const TensorPorts& ports = ports_.of(tensor);
-    if (ports.writer >= 0) add(index_.node(ports.writer).name);
+    if (ports.writer >= 0) ends.writer = entry_of(index_.node(ports.writer).name);
     for (const int reader : ports.readers) {
-      if (reader >= 0) add(index_.node(reader).name);
+      const auto entry = reader >= 0 ? entry_of(index_.node(reader).name) : std::nullopt;
+      if (entry) ends.readers.insert(*entry);
     }
-    return entries;
-  }
-  // A form of some tensor that rewriting made, for those who read it.
-  const GraphIndex& typed = typed_.index();
-  std::vector<int> forms = {typed.FindTensor(name)};
-  while (!forms.empty()) {
-    const int form = forms.back();
-    forms.pop_back();
-    if (form < 0) continue;
-    for (const TensorUse& use : typed.tensor(form).uses) {
-      const NodeInfo& reader = typed.node(use.node);
-      if (!add(reader.name) && index_.FindNode(reader.name) < 0)
-        forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());
+  } else {
+    // A form of some tensor that rewriting made, for those who read it.
+    const GraphIndex& typed = typed_.index();
+    std::vector<int> forms = {typed.FindTensor(name)};
+    while (!forms.empty()) {
+      const int form = forms.back();
+      forms.pop_back();
+      if (form < 0) continue;
+      for (const TensorUse& use : typed.tensor(form).uses) {
+        const NodeInfo& reader = typed.node(use.node);
+        if (const auto entry = entry_of(reader.name)) {
+          ends.readers.insert(*entry);
+        } else if (index_.FindNode(reader.name) < 0) {
+          forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());
+        }
+      }
     }
   }
-  return entries;
+  ends.all = ends.readers;
+  if (ends.writer) ends.all.insert(*ends.writer);
+  return ends;
 }
 
 void Probe::MeasureWork() {

@@ -172,7 +172,7 @@ class Pruner : public Trial {
   bool Enough(const std::vector<size_t>& entries) override {
     progress_->Step();
     tried_.insert(With(entries));
-    return DistanceWith(entries) <= kPruneTo * Aim(*probe_);
+    return !entries.empty() && DistanceWith(entries) <= kPruneTo * Aim(*probe_);
   }
   void Expect(const std::vector<std::vector<size_t>>& next) override {
     std::vector<Roundings> likely;
@@ -201,9 +201,18 @@ std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, bool* minim
   for (size_t i = 0; *minimal && i < minimum.left.size(); ++i) {
     std::vector<size_t> fewer = minimum.left;
     fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
-    *minimal = pruner.DistanceWith(fewer) > kSurelyPast;  // Known from the last round.
+    // Known from the last round.
+    *minimal = pruner.DistanceWith(fewer) > kSurelyPast && probe->Exact({fewer.begin(), fewer.end()});
   }
   return {minimum.left.begin(), minimum.left.end()};
+}
+
+/// A node that is BF16 for its range keeps that reason: it can't be FP16 whatever its error.
+void GiveFp32(const std::string& evidence, NodePlan* node) {
+  const bool for_range = node->precision == Precision::kBf16 && node->reason != "cheaper-than-casts";
+  node->precision = Precision::kFp32;
+  node->evidence = for_range ? fmt::format("{}; in BF16, {}", node->evidence, evidence) : evidence;
+  if (!for_range) node->reason = "error";
 }
 
 }  // namespace
@@ -234,11 +243,9 @@ Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, c
     for (const size_t entry : choice.entries) {
       NodePlan& node = plan->nodes[entry];
       if (node.precision == Precision::kFp32 || !chosen.contains(entry)) continue;
-      node.precision = Precision::kFp32;
-      node.reason = "error";
-      node.evidence =
-          fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
-                      probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm));
+      GiveFp32(fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
+                           probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm)),
+               &node);
       result.nodes.push_back(node.name);
     }
   }
