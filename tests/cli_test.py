@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pathlib
 import random
 import shutil
@@ -101,6 +102,16 @@ class UsageTest(CliTest):
 
     def test_random_and_data_exclude_each_other(self) -> None:
         self.refuse("scan", self.model, *self.data, "--random", "2", code=USAGE)
+
+
+class PrivacyTest(CliTest):
+    def test_nothing_is_written_elsewhere(self) -> None:
+        """ONNX Runtime's own reports to its maker would begin with a file under the user's home."""
+        home = self.folder / "home"
+        home.mkdir()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(("ORT_", "XDG_"))}
+        self.tool("fix", self.model, *self.data, "-o", self.out, env=environment | {"HOME": str(home)})
+        self.assertEqual(list(home.rglob("*")), [])
 
 
 class BadModelTest(CliTest):

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -21,6 +22,9 @@ namespace {
 /// would spin against the one that works. The first session's number of threads is taken.
 Ort::Env& Environment(int threads) {
   static Ort::Env env = [threads] {
+    // Releases from PyPI write a file under the user's home and report to their maker. Unless the user says
+    // otherwise, a model's file stays on this machine, and so does the news that there is one.
+    setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
     Ort::ThreadingOptions pools;
     pools.SetGlobalIntraOpNumThreads(threads);
     // Silent: every failure comes back as an exception and is reported once, in our words.
