@@ -14,13 +14,6 @@ std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::
   return views;
 }
 
-SessionOptions OptionsOf(const CheckOptions& options) {
-  SessionOptions session;
-  session.threads = options.threads;
-  session.custom_op_libraries = options.custom_op_libraries;
-  return session;
-}
-
 std::vector<std::string> OutputNames(const Model& model) {
   std::vector<std::string> names;
   for (const auto& output : model.proto().graph().output()) names.push_back(output.name());
@@ -37,6 +30,13 @@ uint64_t FindSample(const SampleSource& samples, const std::string& name) {
   return 0;
 }
 
+SessionOptions SessionOptionsOf(const CheckOptions& options) {
+  SessionOptions session;
+  session.threads = options.threads;
+  session.custom_op_libraries = options.custom_op_libraries;
+  return session;
+}
+
 const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
   return options.reference != nullptr ? *options.reference : original;
 }
@@ -47,7 +47,7 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
       names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
   session_model_ = MakeSessionModel(original);
-  sessions_ = std::make_unique<SessionCache>(session_model_, OptionsOf(options), same_shapes);
+  sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options), same_shapes);
 }
 
 RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
@@ -65,7 +65,7 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
 Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
                      WidenedWeights* weights)
     : model_(model), inputs_(model.Inputs()), session_model_(EmulateHalf(model, &rounder_, weights)) {
-  SessionOptions session = OptionsOf(options);
+  SessionOptions session = SessionOptionsOf(options);
   session.taps = &rounder_;
   session.beside_another = beside_another;
   sessions_ = std::make_unique<SessionCache>(session_model_, session, same_shapes);

@@ -21,6 +21,9 @@ struct RunOutputs {
 /// The position of the sample of this name; the first's where there is none.
 uint64_t FindSample(const SampleSource& samples, const std::string& name);
 
+/// How sessions of a check run.
+SessionOptions SessionOptionsOf(const CheckOptions& options);
+
 /// The model whose results are right.
 const Model& ReferenceOf(const Model& original, const CheckOptions& options);
 

@@ -1,11 +1,9 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
-#include <set>
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
-#include "verify/minimize.h"
 #include "verify/probe.h"
 
 namespace halfsafe {
@@ -38,17 +36,19 @@ Plan AllTakenBack(const Plan& plan, const std::vector<size_t>& entries) {
 }
 
 /// Keeps only some nodes in FP32. The probe, on one sample, rules most choices out; the check decides.
-class Narrower : public Trial {
+class Narrower : public ProbeTrial {
  public:
-  Narrower(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
-           const CheckOptions& options, std::optional<double> seconds, Progress* progress)
-      : original_(original),
-        narrow_(AllTakenBack(plan, WideForTheirError(plan))),
+  /// `narrow` has all of them in FP16, and `probe` is of that plan.
+  Narrower(const Model& original, const Plan& narrow, const SampleSource& samples,
+           const CheckOptions& options, std::optional<double> seconds, Clock::time_point start, Probe* probe,
+           Progress* progress)
+      : ProbeTrial(probe),
+        original_(original),
+        narrow_(narrow),
         samples_(samples),
         options_(options),
         seconds_(seconds),
-        start_(Clock::now()),
-        probe_(original, narrow_, samples, check, options),
+        start_(start),
         progress_(progress) {
     options_.plain = false;
     options_.save_outputs.clear();
@@ -59,19 +59,13 @@ class Narrower : public Trial {
     if (!is_new) return known->second;
     progress_->Step();
     ++runs_;
-    const std::set<size_t> wide(entries.begin(), entries.end());
-    if (probe_.Distance(Wide(entries)) > kSurelyPast && probe_.Exact(wide)) return false;
+    if (SurelyFails(entries)) return false;
     ++checks;
     Plan changed = narrow_;
     Set(&changed, entries, Precision::kFp32);
     Progress silent;
     return known->second =
                Check(original_, Apply(original_, changed), samples_, options_, &silent).fixed.right;
-  }
-  void Expect(const std::vector<std::vector<size_t>>& next) override {
-    std::vector<Roundings> likely;
-    for (const auto& entries : next) likely.push_back(Wide(entries));
-    probe_.Expect(likely);
   }
   bool MayGoOn() override {
     const std::chrono::duration<double> spent = Clock::now() - start_;
@@ -81,17 +75,12 @@ class Narrower : public Trial {
   uint64_t checks = 0;
 
  private:
-  Roundings Wide(const std::vector<size_t>& entries) const {
-    return probe_.Without({entries.begin(), entries.end()});
-  }
-
   const Model& original_;
-  const Plan narrow_;
+  const Plan& narrow_;
   const SampleSource& samples_;
   CheckOptions options_;
   std::optional<double> seconds_;
   Clock::time_point start_;
-  Probe probe_;
   Progress* progress_;
   std::map<std::vector<size_t>, bool> known_;
   int runs_ = 0;
@@ -106,7 +95,10 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   result.minimal = entries.empty();
   if (entries.empty()) return result;
   progress->Begin("narrow", 0);
-  Narrower narrower(original, *plan, samples, check, options, seconds, progress);
+  const Clock::time_point start = Clock::now();
+  const Plan narrow = AllTakenBack(*plan, entries);
+  Probe probe(original, narrow, samples, check, options);
+  Narrower narrower(original, narrow, samples, options, seconds, start, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
   progress->End();
   for (const size_t entry : entries) {

@@ -109,10 +109,8 @@ void Probe::OpenLanes(bool two) {
   lanes_ = std::vector<Lane>(two ? 2 : 1);
   for (Lane& lane : lanes_) {
     lane.rounder = rounder_;
-    SessionOptions session;
-    session.threads = options_.threads;
+    SessionOptions session = SessionOptionsOf(options_);
     session.beside_another = two;
-    session.custom_op_libraries = options_.custom_op_libraries;
     session.taps = &lane.rounder;
     lane.sessions = std::make_unique<SessionCache>(session_model_, session, true);
   }
@@ -159,6 +157,12 @@ void Probe::Expect(const std::vector<Roundings>& likely) {
   const double distance = Run(&lanes_[0], likely[0]);
   known_[likely[0]] = distance;
   known_[*other] = beside.get();
+}
+
+void ProbeTrial::Expect(const std::vector<std::vector<size_t>>& next) {
+  std::vector<Roundings> likely;
+  for (const auto& entries : next) likely.push_back(With(entries));
+  probe_->Expect(likely);
 }
 
 double Probe::Run(Lane* lane, const Roundings& on) const {

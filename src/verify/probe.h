@@ -10,14 +10,15 @@
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
 #include "verify/candidate.h"
+#include "verify/minimize.h"
 
 namespace halfsafe {
 
 /// Which roundings are on.
 using Roundings = std::vector<bool>;
 
-/// Past the tolerance by more than two sessions of one model differ: the check will find it past too. Sessions
-/// add up in other orders, which turns roundings over: errors of PP-OCR recognition differ by 15%.
+/// Past the tolerance by more than two sessions of one model differ: the check will find it past too.
+/// Sessions add up in other orders, which turns roundings over: errors of PP-OCR recognition differ by 15%.
 constexpr double kSurelyPast = 1.5;
 
 /// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
@@ -89,6 +90,26 @@ class Probe {
   double total_work_ = 0.0;
   double worst_ = 0.0;
   std::unordered_map<Roundings, double> known_;  ///< Distances on the sample.
+};
+
+/// Tries sets of plan entries in FP32 by running the probe with them.
+class ProbeTrial : public Trial {
+ public:
+  explicit ProbeTrial(Probe* probe) : probe_(probe) {}
+  void Expect(const std::vector<std::vector<size_t>>& next) override;
+  double Distance(const std::vector<size_t>& entries) { return probe_->Distance(With(entries)); }
+  /// Whether the check will fail with these, as far as the probe can tell.
+  bool SurelyFails(const std::vector<size_t>& entries) {
+    return Distance(entries) > kSurelyPast && probe_->Exact({entries.begin(), entries.end()});
+  }
+
+ protected:
+  Roundings With(const std::vector<size_t>& entries) const {
+    return probe_->Without({entries.begin(), entries.end()});
+  }
+
+ private:
+  Probe* probe_;
 };
 
 }  // namespace halfsafe

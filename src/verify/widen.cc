@@ -6,7 +6,6 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
-#include "verify/minimize.h"
 #include "verify/probe.h"
 
 namespace halfsafe {
@@ -40,6 +39,12 @@ struct Choice {
   double value = 0.0;
 };
 
+double CostOf(const Probe& probe, const std::set<size_t>& entries) {
+  double cost = 0.0;
+  for (const size_t entry : entries) cost += probe.Cost(entry);
+  return cost;
+}
+
 std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& order,
                                 const std::vector<Group>& groups) {
   std::vector<Choice> choices;
@@ -49,9 +54,7 @@ std::vector<Choice> RankChoices(const Probe& probe, const std::vector<size_t>& o
       const std::set<size_t>& entries = probe.EntriesOf(order[i]);
       choice.entries.insert(entries.begin(), entries.end());
     }
-    double cost = 0.0;
-    for (const size_t entry : choice.entries) cost += probe.Cost(entry);
-    choice.value = group.harm / std::max(cost, 1e-9);
+    choice.value = group.harm / std::max(CostOf(probe, choice.entries), 1e-9);
     choices.push_back(std::move(choice));
   }
   std::stable_sort(choices.begin(), choices.end(),
@@ -73,9 +76,7 @@ double CostOfEnough(const Probe& probe, const std::vector<Choice>& choices) {
     harm -= choice.group.harm;
     entries.insert(choice.entries.begin(), choice.entries.end());
   }
-  double cost = 0.0;
-  for (const size_t entry : entries) cost += probe.Cost(entry);
-  return cost;
+  return CostOf(probe, entries);
 }
 
 /// Measures the first half of the group, which becomes that half, and returns the other one. Where the first
@@ -166,28 +167,19 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
 }
 
 /// Leaves out what the outputs can do without, by measurement on one sample.
-class Pruner : public Trial {
+class Pruner : public ProbeTrial {
  public:
-  Pruner(Probe* probe, Progress* progress) : probe_(probe), progress_(progress) {}
+  Pruner(Probe* probe, Progress* progress)
+      : ProbeTrial(probe), enough_(kPruneTo * Aim(*probe)), progress_(progress) {}
   bool Enough(const std::vector<size_t>& entries) override {
     progress_->Step();
     tried_.insert(With(entries));
-    return !entries.empty() && DistanceWith(entries) <= kPruneTo * Aim(*probe_);
-  }
-  void Expect(const std::vector<std::vector<size_t>>& next) override {
-    std::vector<Roundings> likely;
-    for (const auto& entries : next) likely.push_back(With(entries));
-    probe_->Expect(likely);
+    return !entries.empty() && Distance(entries) <= enough_;
   }
   bool MayGoOn() override { return tried_.size() < kMostPrunes; }
-  double DistanceWith(const std::vector<size_t>& entries) { return probe_->Distance(With(entries)); }
 
  private:
-  Roundings With(const std::vector<size_t>& entries) const {
-    return probe_->Without({entries.begin(), entries.end()});
-  }
-
-  Probe* probe_;
+  double enough_;
   Progress* progress_;
   std::set<Roundings> tried_;
 };
@@ -201,8 +193,7 @@ std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, bool* minim
   for (size_t i = 0; *minimal && i < minimum.left.size(); ++i) {
     std::vector<size_t> fewer = minimum.left;
     fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
-    // Known from the last round.
-    *minimal = pruner.DistanceWith(fewer) > kSurelyPast && probe->Exact({fewer.begin(), fewer.end()});
+    *minimal = pruner.SurelyFails(fewer);  // Known from the last round.
   }
   return {minimum.left.begin(), minimum.left.end()};
 }
