@@ -11,6 +11,30 @@ namespace halfsafe {
 /// doesn't have.
 Model Apply(const Model& model, const Plan& plan);
 
+/// A node of a weakly typed model that may not run in FP16.
+struct PinnedNode {
+  std::string name;  ///< As plans call it; for a node that was inserted, its name.
+  Precision precision = Precision::kFp32;
+  std::vector<std::string>
+      aliases;  ///< Its name in the file, where it has one, and the tensors that it writes.
+};
+
+/// A plan for a runtime that picks types by itself and takes constraints, as TensorRT does up to 10.x.
+struct WeaklyTyped {
+  Model model;  ///< The plan's exponents, clamps and constants, with the types of the original.
+  /// What may not run in FP16, in graph order: what the plan keeps in FP32 or BF16, and of the inserted
+  /// multiplications and clamps those that such a node reads or whose constants FP16 can't hold.
+  std::vector<PinnedNode> pinned;
+};
+
+/// Applies what a plan says of values, and lists what it says of types. In FP32 the result computes the
+/// original's bits. Throws what Apply throws.
+WeaklyTyped ApplyWeakly(const Model& model, const Plan& plan);
+
+/// A typed model whose FP16 and BF16 matrix products are written as products of FP32 between Casts, which a
+/// strongly typed runtime runs as 16-bit products with FP32 sums. Values stay what 16-bit storage makes them.
+Model AccumulateInFp32(const Model& model);
+
 /// The name of the original's tensor behind a name that Apply made for a second type of it ("x.fp16" is of
 /// "x"). For names that the original has itself, ask it first: they may hold dots.
 std::string OriginalName(const std::string& name);

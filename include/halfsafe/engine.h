@@ -1,0 +1,232 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "halfsafe/check.h"
+#include "halfsafe/model.h"
+#include "halfsafe/plan.h"
+#include "halfsafe/progress.h"
+#include "halfsafe/sample.h"
+
+/// TensorRT: engines from plans, what their layers run in, where they go wrong, what they take. Functions
+/// that need TensorRT or a GPU throw Error(kUnavailable) where this build has none, or the machine.
+namespace halfsafe {
+
+/// Who decides the types inside an engine.
+enum class Typing {
+  kWeak,    ///< TensorRT, within constraints on layers (8.6 to 10.x).
+  kStrong,  ///< The ONNX file (10.0 and newer).
+};
+
+std::string_view TypingName(Typing typing);
+
+/// The sizes of one input that an engine is made for; -1 nowhere.
+struct ShapeRange {
+  std::string input;
+  std::vector<int64_t> min, opt, max;  ///< opt: the one that it is tuned for.
+};
+
+/// Shapes of all inputs together: one optimization profile.
+using ShapeProfile = std::vector<ShapeRange>;
+
+/// Reads "x=1x3x224x224:8x3x224x224:16x3x224x224,ids=1x16" (min:opt:max, or one shape for all three; commas
+/// between inputs). Throws Error(kUsage) that names what is wrong with `text`.
+ShapeProfile ParseShapes(std::string_view text);
+
+struct BuildOptions {
+  std::optional<Typing> typing;                ///< Unset: strong from TensorRT 10 on, weak before.
+  bool fp16 = false;                           ///< Without a plan: FP16 wherever it can be.
+  bool obey_constraints = true;                ///< Weak typing: fail rather than give a constraint up.
+  bool tf32 = false;                           ///< FP32 products may lose 13 bits of mantissa.
+  bool accumulate_fp32 = false;                ///< Strong typing: FP16 products are summed in FP32.
+  std::vector<ShapeProfile> profiles;          ///< Empty: one, that the samples fit.
+  std::optional<uint64_t> workspace;           ///< Bytes of scratch memory; unset: what the GPU has.
+  std::optional<int> level;                    ///< Optimization level, 0 to 5; unset: TensorRT's own.
+  std::filesystem::path timing_cache;          ///< Read where it exists, and written; empty: none.
+  bool version_compatible = false;             ///< The engine runs on later versions too, on 8.6 and newer.
+  bool hardware_compatible = false;            ///< The engine runs on any GPU from Ampere on.
+  bool own_kernels = false;                    ///< Not cuBLAS, cuBLASLt and cuDNN.
+  std::vector<std::filesystem::path> plugins;  ///< Libraries of plugins.
+};
+
+/// A node that may not run in FP16, and what became of that.
+struct PinnedLayer {
+  std::string node;
+  Precision precision = Precision::kFp32;
+  std::vector<std::string> layers;  ///< The network's layers that were constrained for it.
+  std::string problem;              ///< Why none was; empty where one was.
+};
+
+struct BuildResult {
+  std::string tensorrt;  ///< "8.6.1"
+  std::string gpu;
+  Typing typing = Typing::kWeak;
+  std::vector<std::byte> engine;  ///< Empty where only parsing was asked for.
+  double seconds = 0.0;           ///< Of the build.
+  uint64_t network_layers = 0;    ///< Of the parsed network, before fusion.
+  std::vector<PinnedLayer> pinned;
+  std::vector<std::string> warnings;  ///< TensorRT's, and ours.
+};
+
+/// Builds an engine from the original model and, where there is one, its plan. With weak typing the plan's
+/// exponents and constants are applied in FP32 and its types become constraints; with strong typing all of it
+/// is applied. Profiles come from `samples` where the options have none; it may be null for a model without
+/// free dimensions. Throws Error(kBadInput) for models that TensorRT refuses (naming node and operator),
+/// plans of other models, profiles that a sample doesn't fit; Error(kUnavailable) also where this version of
+/// TensorRT lacks the typing; Error(kInternal) out of memory.
+BuildResult BuildEngine(const Model& model, const Plan* plan, const SampleSource* samples,
+                        const BuildOptions& options, Progress* progress);
+
+/// The same up to the build itself: what TensorRT parses, and which layers would be constrained.
+BuildResult ParseForEngine(const Model& model, const Plan* plan, const SampleSource* samples,
+                           const BuildOptions& options, Progress* progress);
+
+/// A tensor of an engine: one that is in memory between layers.
+struct StoredTensor {
+  std::string name;
+  DType dtype = DType::kUndefined;  ///< Undefined where the inspector doesn't say.
+  std::string format;               ///< In the inspector's words.
+};
+
+struct EngineLayer {
+  std::string name;
+  std::string type;                ///< "CaskConvolution", "Reformat", "Myelin", ...; empty without details.
+  std::vector<std::string> nodes;  ///< The ONNX nodes that it computes; of a region only those it names.
+  bool region = false;             ///< It computes more nodes than it names, and hides what is between them.
+  bool moves = false;              ///< It only changes layout or type.
+  std::vector<StoredTensor> inputs, outputs;
+  std::string tactic;
+};
+
+/// What TensorRT's engine inspector says.
+struct EngineLayers {
+  bool detailed = true;  ///< False for engines built without ProfilingVerbosity::kDETAILED: names alone.
+  bool shaped = true;    ///< False where shapes were not set, so that types are "N/A".
+  std::vector<std::string> bindings;  ///< Inputs and outputs.
+  std::vector<EngineLayer> layers;
+};
+
+/// Reads the inspector's JSON, of TensorRT 8.6 to 11. Throws Error(kBadInput) that names `where` and what is
+/// wrong.
+EngineLayers LayersFromJson(std::string_view text, std::string_view where);
+
+/// Where a planned node is found in an engine.
+enum class Presence {
+  kLayer,   ///< In a layer whose tensors are listed.
+  kFused,   ///< In a layer with others; what it writes goes no further than inside.
+  kRegion,  ///< Inside a region, which shows only what goes in and out.
+  kAbsent,  ///< Nowhere: folded, or removed.
+};
+
+std::string_view PresenceName(Presence presence);
+
+struct NodeInEngine {
+  std::string node;
+  Precision planned = Precision::kFp32;
+  Presence presence = Presence::kAbsent;
+  std::string layer;                 ///< Empty where absent.
+  std::vector<StoredTensor> inputs;  ///< Of the layer, floats alone.
+  std::vector<StoredTensor> outputs;
+  bool as_planned = true;  ///< False where a tensor that is planned wider is stored in FP16.
+};
+
+/// An engine held against a plan.
+struct EngineReport {
+  std::string tensorrt;  ///< Empty where the layers came from a file.
+  std::string gpu;
+  EngineLayers layers;
+  std::vector<NodeInEngine> nodes;  ///< Of the plan; without one, every node that a layer names.
+  uint64_t reformats = 0;           ///< Layers that only change layout or type.
+  uint64_t planned_reformats = 0;   ///< Of those: between FP16 and a wider type, inside the network.
+  bool as_planned = true;
+};
+
+/// Holds layers against a plan. `plan` may be null.
+EngineReport CompareLayers(EngineLayers layers, const Plan* plan);
+
+/// The engine inspector's JSON of an engine, with shapes set to the first profile's optimum.
+std::string InspectEngine(std::span<const std::byte> engine, std::string_view where,
+                          const std::vector<std::filesystem::path>& plugins, Progress* progress);
+
+/// A tensor of an engine that was built to show it.
+struct TracedTensor {
+  std::string name;
+  std::string node;  ///< The node that writes it.
+  std::string op_type;
+  OutputError error;  ///< Against FP32.
+};
+
+struct TraceResult {
+  BuildResult build;  ///< Without the engine.
+  uint64_t samples = 0;
+  std::vector<TracedTensor> tensors;      ///< In graph order.
+  std::optional<size_t> first_nonfinite;  ///< Position in `tensors`.
+  std::optional<size_t> first_bad;        ///< The first past the tolerance.
+  std::vector<std::string> hidden;        ///< Tensors that the engine doesn't show.
+};
+
+/// Builds an engine that shows every tensor and compares each with FP32 on ONNX Runtime. Showing tensors
+/// changes what TensorRT fuses, so that a fault may move or go.
+TraceResult TraceEngine(const Model& model, const Plan* plan, const SampleSource& samples,
+                        const BuildOptions& options, const Tolerance& tolerance, Progress* progress);
+
+struct BenchOptions {
+  int runs = 200;          ///< Timed runs of each engine.
+  int warm_up = 20;        ///< Runs before, and no less than 0.3 s.
+  bool cuda_graph = true;  ///< Also time the launches as one CUDA graph, where it can be captured.
+  int64_t batch = 1;       ///< How often each sample is repeated along a free first axis.
+  Tolerance tolerance;
+  int threads = 0;  ///< Of ONNX Runtime.
+  std::vector<std::filesystem::path> custom_op_libraries;
+  std::vector<std::filesystem::path> plugins;
+};
+
+/// Time of one layer within a run.
+struct LayerTime {
+  std::string layer;
+  double median_us = 0.0;
+};
+
+/// What one engine did.
+struct EngineBench {
+  std::string name;
+  double median_ms = 0.0, p99_ms = 0.0;  ///< Of the GPU's work, by CUDA events, without copies.
+  std::optional<double> graph_median_ms;
+  double samples_per_second = 0.0;  ///< From the median, the CUDA graph's where there is one.
+  uint64_t device_bytes = 0;        ///< Weights and scratch memory.
+  std::vector<LayerTime> layers;
+  ModelErrors errors;  ///< Against FP32 on ONNX Runtime, on every sample.
+};
+
+struct BenchResult {
+  std::string tensorrt, gpu;
+  uint64_t samples = 0;
+  int64_t batch = 1;
+  std::vector<EngineBench> engines;
+};
+
+struct NamedEngine {
+  std::string name;
+  std::vector<std::byte> bytes;
+};
+
+/// Runs every sample through every engine, compares the outputs with the model's on ONNX Runtime in FP32, and
+/// times the first sample. Throws Error(kBadInput) for engines that this TensorRT can't load, or that have
+/// other inputs and outputs than the model; for samples that no profile fits.
+BenchResult BenchEngines(const Model& model, const std::vector<NamedEngine>& engines,
+                         const SampleSource& samples, const BenchOptions& options, Progress* progress);
+
+std::string ToJson(const BuildResult& result);
+std::string ToJson(const EngineReport& report);
+std::string ToJson(const TraceResult& result);
+std::string ToJson(const BenchResult& result);
+
+}  // namespace halfsafe
