@@ -78,6 +78,14 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32");
 }
 
+void AddAccumulation(CLI::App* app, bool* fp32) {
+  app->add_option_function<std::string>(
+         "--accumulate", [fp32](const std::string& value) { *fp32 = value == "fp32"; },
+         "fp32: write 16-bit matrix products so that a strongly typed runtime sums them in FP32 (default: "
+         "runtime, which leaves it the choice)")
+      ->check(CLI::IsMember({"fp32", "runtime"}));
+}
+
 void AddTolerance(CLI::App* app, Tolerance* tolerance) {
   app->add_option("--rel-l2", tolerance->rel_l2,
                   "Largest relative L2 error of an output on any sample (default 0.01)")

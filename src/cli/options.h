@@ -18,8 +18,18 @@ void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
+void AddAccumulation(CLI::App* app, bool* fp32);  ///< --accumulate of written models
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
 void AddFailOn(CLI::App* app, CommonOptions* options);
+
+/// --typing weak|strong
+template <typename Value>
+void AddTyping(CLI::App* app, Value* typing, const std::string& what) {
+  app->add_option("--typing", *typing, what)
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Typing>{{"weak", Typing::kWeak}, {"strong", Typing::kStrong}},
+          CLI::ignore_case));
+}
 
 /// Loads the model, raises it to `opset` where one is given, and completes its types.
 Model LoadModel(const std::string& path, const CommonOptions& options,

@@ -82,12 +82,17 @@ struct PlanCommand {
 struct ApplyCommand {
   CommonOptions common;
   std::string plan_path;
+  Typing typing = Typing::kStrong;
+  bool accumulate_fp32 = false;
 
   ExitCode Run() {
+    if (accumulate_fp32 && typing == Typing::kWeak)
+      throw BadUsage("--accumulate fp32 writes Casts, which --typing weak leaves out");
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     const Plan plan = ReadPlan(plan_path);
     const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, common);
-    const Model fixed = Apply(model, plan);
+    Model fixed = typing == Typing::kWeak ? ApplyWeakly(model, plan).model : Apply(model, plan);
+    if (accumulate_fp32) fixed = AccumulateInFp32(fixed);
     fixed.Save(common.output);
     Report report = StartReport("apply", model);
     AddPlan(model, nullptr, plan, &report);
@@ -150,6 +155,10 @@ Command SetUpApply(CLI::App* app) {
   AddModel(app, &command->common);
   app->add_option("--plan", command->plan_path, "The plan")->required();
   AddOutput(app, &command->common, "The fixed model", true);
+  AddTyping(app, &command->typing,
+            "strong (default): with the plan's types. weak: FP32, with what the plan changes in values, for a "
+            "runtime that takes types as constraints");
+  AddAccumulation(app, &command->accumulate_fp32);
   AddResult(app, &command->common);
   AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };

@@ -221,6 +221,14 @@ void GraphIndex::ReadType(const onnx::ValueInfoProto& value, int graph) {
   }
 }
 
+std::vector<int> GraphIndex::NodesOf(int graph) const {
+  std::vector<int> nodes;
+  for (size_t id = 0; id < nodes_.size(); ++id) {
+    if (nodes_[id].graph == graph) nodes.push_back(static_cast<int>(id));
+  }
+  return nodes;
+}
+
 int GraphIndex::FindTensor(int graph, const std::string& local) const {
   const auto& tensors = graphs_[static_cast<size_t>(graph)].tensors;
   const auto found = tensors.find(local);

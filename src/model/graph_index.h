@@ -77,6 +77,9 @@ class GraphIndex {
   const TensorInfo& tensor(int id) const { return tensors_[static_cast<size_t>(id)]; }
   const NodeInfo& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
 
+  /// Numbers of a graph's own nodes, in their order.
+  std::vector<int> NodesOf(int graph) const;
+
   /// Number of the tensor that this graph defines under this local name; -1 when there is none.
   int FindTensor(int graph, const std::string& local) const;
   /// Number of the tensor or node with this full name; -1 when there is none.

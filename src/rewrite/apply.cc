@@ -36,6 +36,18 @@ void NumberNodes(onnx::GraphProto* graph, std::vector<onnx::NodeProto*>* nodes) 
   }
 }
 
+const Plan& RequireFit(const Model& model, const Plan& plan) {
+  if (plan.model_sha256 != model.sha256()) {
+    throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256,
+                               model.path().string(), model.sha256()));
+  }
+  if (plan.opset != model.raised_opset()) {
+    throw BadInput(fmt::format("the plan is for {} at {}, it is at {}", model.path().string(),
+                               OpsetText(plan.opset), OpsetText(model.raised_opset())));
+  }
+  return plan;
+}
+
 /// Pairs every tensor constant with its copy, and gives back the data of all that no conversion will fill.
 void PairTensors(Rewriter* rewriter) {
   std::vector<const onnx::TensorProto*> originals;
@@ -56,11 +68,9 @@ void PairTensors(Rewriter* rewriter) {
 
 }  // namespace
 
-std::span<const Pass> Passes() { return kPasses; }
-
 Rewriter::Rewriter(const Model& original, const Plan& the_plan)
     : model(original),
-      plan(the_plan),
+      plan(RequireFit(original, the_plan)),
       index(original.index()),
       ports(index),
       scales(original, index),
@@ -126,6 +136,18 @@ std::string Rewriter::NewName(const std::string& base, const Form& form) {
   return name;
 }
 
+onnx::NodeProto& Rewriter::InsertBehind(const TensorInfo& tensor, const char* op, const std::string& name,
+                                        const std::string& output) {
+  auto& place = tensor.producer >= 0 ? behind_node[static_cast<size_t>(tensor.producer)]
+                                     : at_start[static_cast<size_t>(tensor.graph)];
+  onnx::NodeProto& node = place.emplace_back();
+  node.set_op_type(op);
+  node.set_name(name);
+  node.add_output(output);
+  inserted.emplace(static_cast<size_t>(tensor.graph), output);
+  return node;
+}
+
 const std::string& Rewriter::Scalar(float value, DType dtype) {
   std::string& name = scalars[{value, dtype}];
   if (!name.empty()) return name;
@@ -139,27 +161,27 @@ const std::string& Rewriter::Scalar(float value, DType dtype) {
 
 std::string OriginalName(const std::string& name) { return name.substr(0, name.rfind('.')); }
 
-Model Apply(const Model& model, const Plan& plan) {
-  if (plan.model_sha256 != model.sha256()) {
-    throw BadInput(fmt::format("the plan is of another model: SHA-256 {}, {} has {}", plan.model_sha256,
-                               model.path().string(), model.sha256()));
-  }
-  if (plan.opset != model.raised_opset()) {
-    throw BadInput(fmt::format("the plan is for {} at {}, it is at {}", model.path().string(),
-                               OpsetText(plan.opset), OpsetText(model.raised_opset())));
-  }
-  Rewriter rewriter(model, plan);
-  for (const Pass& pass : Passes()) pass.run(&rewriter);
+void RunPasses(Rewriter* rewriter) {
+  for (const Pass& pass : kPasses) pass.run(rewriter);
+}
+
+Model Finish(Rewriter* rewriter) {
   // Types that only the runtime knows, under the names and in the types that they have now.
   std::map<std::string, DType> known;
-  for (const auto& [name, dtype] : model.known_types()) {
-    const int tensor = rewriter.index.FindTensor(0, name);
+  for (const auto& [name, dtype] : rewriter->model.known_types()) {
+    const int tensor = rewriter->index.FindTensor(0, name);
     if (tensor < 0) continue;
-    for (const auto& [form, local] : rewriter.names[static_cast<size_t>(tensor)]) known[local] = form.dtype;
+    for (const auto& [form, local] : rewriter->names[static_cast<size_t>(tensor)]) known[local] = form.dtype;
   }
-  Model result(model, std::move(rewriter.proto));
+  Model result(rewriter->model, std::move(rewriter->proto));
   result.SetKnownTypes(std::move(known));
   return result;
+}
+
+Model Apply(const Model& model, const Plan& plan) {
+  Rewriter rewriter(model, plan);
+  RunPasses(&rewriter);
+  return Finish(&rewriter);
 }
 
 uint64_t CountCasts(const Model& model) {

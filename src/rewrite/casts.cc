@@ -39,13 +39,8 @@ class FormMaker {
   }
 
   onnx::NodeProto& AddNode(const char* op, const std::string& from, const std::string& to) {
-    auto& place = info_.producer >= 0 ? rewriter_->behind_node[static_cast<size_t>(info_.producer)]
-                                      : rewriter_->at_start[static_cast<size_t>(info_.graph)];
-    onnx::NodeProto& node = place.emplace_back();
-    node.set_op_type(op);
-    node.set_name(std::string(op) + "_" + to);
+    onnx::NodeProto& node = rewriter_->InsertBehind(info_, op, std::string(op) + "_" + to, to);
     node.add_input(from);
-    node.add_output(to);
     return node;
   }
 

@@ -101,11 +101,7 @@ class Constant {
       graph()->add_initializer()->Swap(&copy);
       return name;
     }
-    onnx::NodeProto& node = rewriter_->behind_node[static_cast<size_t>(info_.producer)].emplace_back();
-    node.set_op_type("Constant");
-    node.set_name(name);
-    node.add_output(name);
-    auto* attribute = node.add_attribute();
+    auto* attribute = rewriter_->InsertBehind(info_, "Constant", name, name).add_attribute();
     attribute->set_name("value");
     attribute->set_type(onnx::AttributeProto::TENSOR);
     attribute->mutable_t()->Swap(&copy);

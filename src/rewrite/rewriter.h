@@ -5,6 +5,7 @@
 #include <compare>
 #include <limits>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -54,10 +55,13 @@ struct Rewriter {
   /// Nodes to insert: behind a node of the index, and at the start of a graph.
   std::vector<std::vector<onnx::NodeProto>> behind_node;
   std::vector<std::vector<onnx::NodeProto>> at_start;
+  /// What the inserted nodes write: number of the graph, and name.
+  std::set<std::pair<size_t, std::string>> inserted;
   std::unordered_set<std::string> taken;  ///< All tensor names of all graphs.
 
   std::map<std::pair<float, DType>, std::string> scalars;
 
+  /// Throws Error(kBadInput) when the plan is of another model or opset.
   Rewriter(const Model& original, const Plan& the_plan);
 
   /// The type that a reader whose type `decider` decides wants.
@@ -68,9 +72,17 @@ struct Rewriter {
   Form StoredForm(int tensor) const;
   /// A tensor name that the model doesn't have yet, made from `base`.
   std::string NewName(const std::string& base, const Form& form);
+  /// A new node that follows what gives `tensor` its value and writes `output`.
+  onnx::NodeProto& InsertBehind(const TensorInfo& tensor, const char* op, const std::string& name,
+                                const std::string& output);
   /// The name of a scalar constant of the main graph, made when first asked for.
   const std::string& Scalar(float value, DType dtype);
 };
+
+/// Runs all passes, which leaves the copy as it is to be.
+void RunPasses(Rewriter* rewriter);
+/// The copy as a model.
+Model Finish(Rewriter* rewriter);
 
 /// The element type that a precision stands for.
 DType TypeOf(Precision precision);
@@ -87,9 +99,6 @@ struct Pass {
   std::string_view name;
   void (*run)(Rewriter*);
 };
-
-/// All passes in their order.
-std::span<const Pass> Passes();
 
 void Rescale(Rewriter* rewriter);  ///< exponents and read_exponent from the plan; attributes that they scale.
 void ChooseTypes(Rewriter* rewriter);  ///< precision and stored, from the plan.

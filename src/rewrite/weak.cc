@@ -1,0 +1,106 @@
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+
+#include "halfsafe/half.h"
+#include "halfsafe/rewrite.h"
+#include "rewrite/rewriter.h"
+
+namespace halfsafe {
+namespace {
+
+/// Whether a weakly typed runtime may make this scalar FP16 and still compute with the same number.
+bool HalfHolds(float value) {
+  const double size = std::fabs(static_cast<double>(value));
+  return size == 0.0 || std::isinf(value) || (size >= kHalfMinNormal && size <= kHalfMax);
+}
+
+std::vector<std::string> Aliases(const onnx::NodeProto& node) {
+  std::vector<std::string> names;
+  if (!node.name().empty()) names.push_back(node.name());
+  for (const std::string& output : node.output()) {
+    if (!output.empty()) names.push_back(output);
+  }
+  return names;
+}
+
+/// Finds out which nodes of a rewritten model may not run in FP16.
+class PinFinder {
+ public:
+  PinFinder(const Rewriter& rewriter, const Plan& plan) : rewriter_(rewriter) {
+    for (const NodePlan& node : plan.nodes) {
+      const int id = rewriter.index.FindNode(node.name);
+      if (id >= 0 && node.precision != Precision::kFp16) planned_[id] = node.precision;
+    }
+    for (const auto& [key, name] : rewriter.scalars) {
+      if (!HalfHolds(key.first)) unfit_.insert(name);
+    }
+  }
+
+  /// The pinned nodes of a graph, in their order. To be called for bodies before the graph that holds them,
+  /// so that what reads an outer tensor is known when its writer's turn comes.
+  std::vector<PinnedNode> Find(size_t number) {
+    const onnx::GraphProto& graph = *rewriter_.graphs[number];
+    std::vector<int> originals = rewriter_.index.NodesOf(static_cast<int>(number));
+    std::vector<PinnedNode> found;
+    // From the end: an inserted node's precision follows from that of its readers. Originals keep their
+    // order.
+    for (int i = graph.node_size(); i-- > 0;) {
+      const onnx::NodeProto& node = graph.node(i);
+      std::optional<PinnedNode> pin;
+      if (rewriter_.inserted.contains({number, node.output(0)})) {
+        pin = PinInserted(node);
+      } else {
+        pin = PinOriginal(originals.back(), node);
+        originals.pop_back();
+      }
+      if (!pin) continue;
+      for (const std::string& input : node.input()) read_by_pinned_.insert(input);
+      found.push_back(std::move(*pin));
+    }
+    std::reverse(found.begin(), found.end());
+    return found;
+  }
+
+ private:
+  std::optional<PinnedNode> PinOriginal(int id, const onnx::NodeProto& node) const {
+    const auto found = planned_.find(id);
+    if (found == planned_.end()) return std::nullopt;
+    return PinnedNode{rewriter_.index.node(id).name, found->second, Aliases(node)};
+  }
+
+  /// A multiplication or clamp that brings a value to what a wide reader needs is as wide as that reader.
+  std::optional<PinnedNode> PinInserted(const onnx::NodeProto& node) const {
+    if (node.op_type() == "Constant") return std::nullopt;
+    const bool unfit = std::any_of(node.input().begin(), node.input().end(),
+                                   [&](const std::string& input) { return unfit_.contains(input); });
+    if (!unfit && !read_by_pinned_.contains(node.output(0))) return std::nullopt;
+    return PinnedNode{node.name(), Precision::kFp32, Aliases(node)};
+  }
+
+  const Rewriter& rewriter_;
+  std::map<int, Precision> planned_;
+  std::set<std::string> unfit_;
+  std::set<std::string> read_by_pinned_;
+};
+
+}  // namespace
+
+WeaklyTyped ApplyWeakly(const Model& model, const Plan& plan) {
+  Plan values = plan;
+  values.nodes.clear();
+  values.io.clear();
+  Rewriter rewriter(model, values);
+  RunPasses(&rewriter);
+  PinFinder finder(rewriter, plan);
+  std::vector<PinnedNode> pinned;
+  for (size_t number = rewriter.graphs.size(); number-- > 0;) {
+    std::vector<PinnedNode> found = finder.Find(number);
+    pinned.insert(pinned.begin(), std::make_move_iterator(found.begin()),
+                  std::make_move_iterator(found.end()));
+  }
+  return {Finish(&rewriter), std::move(pinned)};
+}
+
+}  // namespace halfsafe
