@@ -95,6 +95,11 @@ std::unique_ptr<SampleSource> RandomSamples(uint64_t count, const std::vector<In
 /// Samples `begin`, `begin + step`, ... of `source`, which must outlive the result.
 std::unique_ptr<SampleSource> EverySample(const SampleSource& source, uint64_t begin, uint64_t step);
 
+/// Each sample `times` times over, along the first axis of the inputs for which the model leaves it free.
+/// `source` must outlive the result.
+std::unique_ptr<SampleSource> RepeatSamples(const SampleSource& source, const std::vector<InputSpec>& inputs,
+                                            int64_t times);
+
 /// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed
 /// dimensions, and no NaN in any float input.
 void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);

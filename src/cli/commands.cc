@@ -13,6 +13,8 @@ std::vector<CommandEntry> Commands() {
       {"data", "Convert samples between formats", &SetUpData},
       {"mark", "Make every tensor an output", &SetUpMark},
       {"inspect", "Inputs, outputs, operators, weights out of range", &SetUpInspect},
+      {"build", "Build a TensorRT engine, with a plan's precisions", &SetUpBuild},
+      {"bench", "Latency and error of TensorRT engines", &SetUpBench},
   };
 }
 

@@ -47,5 +47,7 @@ Command SetUpCheck(CLI::App* app);
 Command SetUpData(CLI::App* app);
 Command SetUpMark(CLI::App* app);
 Command SetUpInspect(CLI::App* app);
+Command SetUpBuild(CLI::App* app);
+Command SetUpBench(CLI::App* app);
 
 }  // namespace halfsafe

@@ -19,6 +19,9 @@ void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddAccumulation(CLI::App* app, bool* fp32);  ///< --accumulate of written models
+void AddBuildOptions(CLI::App* app, BuildOptions* build);
+void AddPlugins(CLI::App* app, std::vector<std::filesystem::path>* plugins);
+void AddBatch(CLI::App* app, int64_t* batch);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
 void AddFailOn(CLI::App* app, CommonOptions* options);
 

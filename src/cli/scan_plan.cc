@@ -155,9 +155,10 @@ Command SetUpApply(CLI::App* app) {
   AddModel(app, &command->common);
   app->add_option("--plan", command->plan_path, "The plan")->required();
   AddOutput(app, &command->common, "The fixed model", true);
-  AddTyping(app, &command->typing,
-            "strong (default): with the plan's types. weak: FP32, with what the plan changes in values, for a "
-            "runtime that takes types as constraints");
+  AddTyping(
+      app, &command->typing,
+      "strong (default): with the plan's types. weak: FP32, with what the plan changes in values, for a "
+      "runtime that takes types as constraints");
   AddAccumulation(app, &command->accumulate_fp32);
   AddResult(app, &command->common);
   AddCustomOps(app, &command->common);

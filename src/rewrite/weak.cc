@@ -16,13 +16,12 @@ bool HalfHolds(float value) {
   return size == 0.0 || std::isinf(value) || (size >= kHalfMinNormal && size <= kHalfMax);
 }
 
-std::vector<std::string> Aliases(const onnx::NodeProto& node) {
-  std::vector<std::string> names;
-  if (!node.name().empty()) names.push_back(node.name());
+PinnedNode Pin(const std::string& name, Precision precision, const onnx::NodeProto& node) {
+  PinnedNode pin{name, precision, node.name(), {}};
   for (const std::string& output : node.output()) {
-    if (!output.empty()) names.push_back(output);
+    if (!output.empty()) pin.outputs.push_back(output);
   }
-  return names;
+  return pin;
 }
 
 /// Finds out which nodes of a rewritten model may not run in FP16.
@@ -67,7 +66,7 @@ class PinFinder {
   std::optional<PinnedNode> PinOriginal(int id, const onnx::NodeProto& node) const {
     const auto found = planned_.find(id);
     if (found == planned_.end()) return std::nullopt;
-    return PinnedNode{rewriter_.index.node(id).name, found->second, Aliases(node)};
+    return Pin(rewriter_.index.node(id).name, found->second, node);
   }
 
   /// A multiplication or clamp that brings a value to what a wide reader needs is as wide as that reader.
@@ -76,7 +75,7 @@ class PinFinder {
     const bool unfit = std::any_of(node.input().begin(), node.input().end(),
                                    [&](const std::string& input) { return unfit_.contains(input); });
     if (!unfit && !read_by_pinned_.contains(node.output(0))) return std::nullopt;
-    return PinnedNode{node.name(), Precision::kFp32, Aliases(node)};
+    return Pin(node.name(), Precision::kFp32, node);
   }
 
   const Rewriter& rewriter_;
