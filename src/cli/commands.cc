@@ -13,6 +13,7 @@ std::vector<CommandEntry> Commands() {
       {"data", "Convert samples between formats", &SetUpData},
       {"mark", "Make every tensor an output", &SetUpMark},
       {"inspect", "Inputs, outputs, operators, weights out of range", &SetUpInspect},
+      {"engine", "What a TensorRT engine runs in, held against a plan", &SetUpEngine},
   };
 }
 

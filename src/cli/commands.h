@@ -47,5 +47,6 @@ Command SetUpCheck(CLI::App* app);
 Command SetUpData(CLI::App* app);
 Command SetUpMark(CLI::App* app);
 Command SetUpInspect(CLI::App* app);
+Command SetUpEngine(CLI::App* app);
 
 }  // namespace halfsafe
