@@ -14,6 +14,7 @@
 #include "halfsafe/model.h"
 #include "halfsafe/plan.h"
 #include "halfsafe/progress.h"
+#include "halfsafe/rewrite.h"
 #include "halfsafe/sample.h"
 
 /// TensorRT: engines from plans, what their layers run in, where they go wrong, what they take. Functions
@@ -99,17 +100,18 @@ struct StoredTensor {
 struct EngineLayer {
   std::string name;
   std::string type;                ///< "CaskConvolution", "Reformat", "Myelin", ...; empty without details.
-  std::vector<std::string> nodes;  ///< The ONNX nodes that it computes; of a region only those it names.
-  bool region = false;             ///< It computes more nodes than it names, and hides what is between them.
-  bool moves = false;              ///< It only changes layout or type.
+  std::vector<std::string> nodes;  ///< The ONNX nodes that it computes, in order, as TensorRT calls them; of
+                                   ///< a region only those it names. The last one writes the layer's output.
+  bool region = false;  ///< It computes more nodes than it names, and hides what is between them.
+  bool moves = false;   ///< It only changes layout or type, for TensorRT's own sake.
   std::vector<StoredTensor> inputs, outputs;
   std::string tactic;
 };
 
 /// What TensorRT's engine inspector says.
 struct EngineLayers {
-  bool detailed = true;  ///< False for engines built without ProfilingVerbosity::kDETAILED: names alone.
-  bool shaped = true;    ///< False where shapes were not set, so that types are "N/A".
+  bool detailed = false;  ///< Types are known. Not so without ProfilingVerbosity::kDETAILED: names alone.
+  bool shaped = true;     ///< False where shapes were not set, so that types are "N/A".
   std::vector<std::string> bindings;  ///< Inputs and outputs.
   std::vector<EngineLayer> layers;
 };
@@ -130,12 +132,12 @@ std::string_view PresenceName(Presence presence);
 
 struct NodeInEngine {
   std::string node;
-  Precision planned = Precision::kFp32;
+  std::optional<Precision> planned;  ///< Unset without a plan.
   Presence presence = Presence::kAbsent;
   std::string layer;                 ///< Empty where absent.
   std::vector<StoredTensor> inputs;  ///< Of the layer, floats alone.
   std::vector<StoredTensor> outputs;
-  bool as_planned = true;  ///< False where a tensor that is planned wider is stored in FP16.
+  std::string problem;  ///< Why it isn't as planned; empty where it is, as far as the engine shows.
 };
 
 /// An engine held against a plan.
@@ -143,13 +145,15 @@ struct EngineReport {
   std::string tensorrt;  ///< Empty where the layers came from a file.
   std::string gpu;
   EngineLayers layers;
-  std::vector<NodeInEngine> nodes;  ///< Of the plan; without one, every node that a layer names.
+  std::vector<NodeInEngine> nodes;  ///< Those planned wider than FP16; without a plan, all that layers name.
   uint64_t reformats = 0;           ///< Layers that only change layout or type.
   uint64_t planned_reformats = 0;   ///< Of those: between FP16 and a wider type, inside the network.
-  bool as_planned = true;
+  bool as_planned = true;           ///< No node has a problem.
 };
 
-/// Holds layers against a plan. `plan` may be null.
+/// Holds layers against a plan, which may be null. A node that the plan keeps wider isn't as planned where
+/// its result is stored in FP16, or where the layer that it is fused into reads and writes FP16 alone. Inside
+/// regions nothing is seen, so nothing is held against them.
 EngineReport CompareLayers(EngineLayers layers, const Plan* plan);
 
 /// The engine inspector's JSON of an engine, with shapes set to the first profile's optimum.
@@ -223,6 +227,20 @@ struct NamedEngine {
 /// other inputs and outputs than the model; for samples that no profile fits.
 BenchResult BenchEngines(const Model& model, const std::vector<NamedEngine>& engines,
                          const SampleSource& samples, const BenchOptions& options, Progress* progress);
+
+/// A plan's types in the words of another tool.
+struct ToolArguments {
+  std::string text;                ///< Arguments on one line, quoted for a shell, or a script.
+  std::vector<std::string> notes;  ///< What the tool can't be told, or only some of its versions.
+};
+
+/// The arguments that make trtexec (8.6 to 10.x) pin layers as BuildEngine does with weak typing: they belong
+/// to the model in `weak`.
+ToolArguments TrtexecArguments(const WeaklyTyped& weak);
+
+/// The same for Polygraphy (0.49 and newer): a Python script for --trt-network-postprocess-script, because
+/// its arguments alone can't set what layers store.
+ToolArguments PolygraphyScript(const WeaklyTyped& weak);
 
 std::string ToJson(const BuildResult& result);
 std::string ToJson(const EngineReport& report);

@@ -14,6 +14,7 @@ std::vector<CommandEntry> Commands() {
       {"mark", "Make every tensor an output", &SetUpMark},
       {"inspect", "Inputs, outputs, operators, weights out of range", &SetUpInspect},
       {"build", "Build a TensorRT engine, with a plan's precisions", &SetUpBuild},
+      {"engine", "What a TensorRT engine runs in, held against a plan; where it goes wrong", &SetUpEngine},
       {"bench", "Latency and error of TensorRT engines", &SetUpBench},
   };
 }

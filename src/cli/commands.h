@@ -48,6 +48,7 @@ Command SetUpData(CLI::App* app);
 Command SetUpMark(CLI::App* app);
 Command SetUpInspect(CLI::App* app);
 Command SetUpBuild(CLI::App* app);
+Command SetUpEngine(CLI::App* app);
 Command SetUpBench(CLI::App* app);
 
 }  // namespace halfsafe

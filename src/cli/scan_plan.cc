@@ -1,10 +1,12 @@
 #include <fmt/format.h>
 
 #include <chrono>
+#include <cstdio>
 
 #include "base/file.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "halfsafe/engine.h"
 
 namespace halfsafe {
 namespace {
@@ -72,10 +74,26 @@ struct PlanCommand {
       for (const std::string& name : OverflowingTensors(ranges, common.threshold)) fmt::print("{}\n", name);
       return ExitCode::kOk;
     }
+    if (!export_form.empty()) return Export(model, plan);
     Report report = StartReport("plan", model);
     AddRanges(model, ranges, common.threshold, &report);
     AddPlan(model, &ranges, plan, &report);
     return Finish(report, common, ExitCode::kOk);
+  }
+
+  ExitCode Export(const Model& model, const Plan& plan) const {
+    const WeaklyTyped weak = ApplyWeakly(model, plan);
+    const ToolArguments arguments =
+        export_form == "trtexec" ? TrtexecArguments(weak) : PolygraphyScript(weak);
+    fmt::print("{}\n", arguments.text);
+    std::fflush(stdout);
+    for (const std::string& note : arguments.notes) fmt::print(stderr, "halfsafe: note: {}\n", note);
+    if (!plan.tensors.empty() || !plan.constants.empty() || plan.opset) {
+      fmt::print(stderr,
+                 "halfsafe: note: the plan changes values too: this belongs to the model that halfsafe apply "
+                 "--typing weak writes\n");
+    }
+    return ExitCode::kOk;
   }
 };
 
@@ -141,8 +159,9 @@ Command SetUpPlan(CLI::App* app) {
   AddOutput(app, &command->common, "The plan", false);
   app->add_option("--explain", command->explain, "Say everything about one node, and nothing else");
   app->add_option("--export", command->export_form,
-                  "names: print the overflowing tensors, one a line, and nothing else")
-      ->check(CLI::IsMember({"names"}));
+                  "Print, and nothing else: names, the overflowing tensors, one a line; trtexec, arguments "
+                  "that pin layers; polygraphy, a script that does")
+      ->check(CLI::IsMember({"names", "trtexec", "polygraphy"}));
   AddPlanOptions(app, &command->common, &command->options);
   AddCustomOps(app, &command->common);
   AddResult(app, &command->common);

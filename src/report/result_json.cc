@@ -1,50 +1,9 @@
-#include <cmath>
-
 #include "base/json.h"
+#include "report/check_json.h"
 #include "report/report.h"
 
 namespace halfsafe {
 namespace {
-
-using Json = nlohmann::ordered_json;
-
-/// JSON has no infinity; null stands for it.
-Json Number(double value) { return std::isfinite(value) ? Json(value) : Json(); }
-
-Json ToJson(const std::optional<FirstNonFinite>& first) {
-  if (!first) return nullptr;
-  return {{"tensor", first->tensor},
-          {"node", first->node},
-          {"op_type", first->op_type},
-          {"sample", first->sample}};
-}
-
-Json ToJson(const ModelErrors& errors) {
-  Json json = {{"right", errors.right},
-               {"failure", errors.failure},
-               {"first_inf", ToJson(errors.first_inf)},
-               {"first_nan", ToJson(errors.first_nan)},
-               {"nonfinite_outputs", errors.nonfinite_outputs},
-               {"outputs", Json::array()}};
-  for (const OutputError& output : errors.outputs) {
-    json["outputs"].push_back({{"name", output.name},
-                               {"dtype", DTypeName(output.dtype)},
-                               {"right", output.right},
-                               {"count", output.count},
-                               {"rel_l2", Number(output.rel_l2)},
-                               {"rel_l2_sample", output.rel_l2_sample},
-                               {"max_abs", Number(output.max_abs)},
-                               {"max_rel", Number(output.max_rel)},
-                               {"mean_abs", Number(output.mean_abs)},
-                               {"cosine", Number(output.cosine)},
-                               {"needed_atol", Number(output.needed_atol)},
-                               {"new_nonfinite", output.new_nonfinite},
-                               {"flips", output.flips},
-                               {"flip_share", output.flip_share},
-                               {"problem", output.problem}});
-  }
-  return json;
-}
 
 Json Overflowing(const Report& report) {
   Json rows = Json::array();
@@ -52,7 +11,7 @@ Json Overflowing(const Report& report) {
     rows.push_back({{"tensor", row.tensor},
                     {"node", row.node},
                     {"op_type", row.op_type},
-                    {"abs_max", Number(row.stats.abs_max)},
+                    {"abs_max", NumberOrNull(row.stats.abs_max)},
                     {"abs_max_sample", row.stats.abs_max_sample},
                     {"overflow_count", row.stats.overflow_count},
                     {"nan_count", row.stats.nan_count},
@@ -81,10 +40,7 @@ std::string ToJson(const Report& report) {
                {"casts", report.casts},
                {"fp16_multiply_adds", OrNull(report.fp16_multiply_adds)},
                {"seconds", report.seconds}};
-  json["tolerance"] = {{"rel_l2", report.tolerance.rel_l2},
-                       {"max_flips", report.tolerance.max_flips},
-                       {"rtol", OrNull(report.tolerance.rtol)},
-                       {"atol", OrNull(report.tolerance.atol)}};
+  json["tolerance"] = ToJson(report.tolerance);
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();
@@ -116,7 +72,8 @@ std::string ToJson(const Report& report) {
                        {"minimal", report.narrowing.minimal}};
   json["widenings"] = Json::array();
   for (const Widening& step : report.widenings) {
-    json["widenings"].push_back({{"nodes", step.nodes}, {"predicted_rel_l2", Number(step.predicted_rel_l2)}});
+    json["widenings"].push_back(
+        {{"nodes", step.nodes}, {"predicted_rel_l2", NumberOrNull(step.predicted_rel_l2)}});
   }
   json["out_of_range_weights"] = report.out_of_range_weights;
   json["partial_sums"] = report.partial_sums;

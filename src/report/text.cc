@@ -1,60 +1,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <map>
 
 #include "base/text.h"
 #include "report/report.h"
+#include "report/table.h"
 
 namespace halfsafe {
 namespace {
-
-constexpr size_t kRows = 10;
-
-/// Columns of a UTF-8 string, counting code points.
-size_t Columns(std::string_view text) {
-  return static_cast<size_t>(
-      std::count_if(text.begin(), text.end(), [](char c) { return (c & 0xC0) != 0x80; }));
-}
-
-/// Shortens a name in the middle: its end tells more than its beginning.
-std::string Fit(const std::string& text, size_t width) {
-  if (text.size() <= width || width < 8) return text;
-  const size_t tail = (width - 3) * 2 / 3;
-  return text.substr(0, width - 3 - tail) + "..." + text.substr(text.size() - tail);
-}
-
-std::string Number(double value) {
-  if (std::isnan(value)) return "nan";
-  if (std::isinf(value)) return "inf";
-  return value != 0.0 && (std::fabs(value) < 1e-2 || std::fabs(value) >= 1e6) ? fmt::format("{:.2e}", value)
-                                                                              : fmt::format("{:.4g}", value);
-}
-
-/// Left-aligned columns under a heading; the first column gives way when the terminal is narrow.
-std::string Table(const std::vector<std::vector<std::string>>& rows, int width) {
-  std::vector<size_t> widths;
-  for (const auto& row : rows) {
-    widths.resize(std::max(widths.size(), row.size()));
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], Columns(row[i]));
-  }
-  size_t others = 2;
-  for (size_t i = 1; i < widths.size(); ++i) others += widths[i] + 2;
-  const size_t room = static_cast<size_t>(std::max(width, 40));
-  if (others + widths[0] > room) widths[0] = room > others + 12 ? room - others : 12;
-  std::string text;
-  for (const auto& row : rows) {
-    std::string line = "  ";
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string cell = i == 0 ? Fit(row[i], widths[0]) : row[i];
-      line += cell;
-      if (i + 1 < row.size()) line += std::string(widths[i] - std::min(widths[i], Columns(cell)) + 2, ' ');
-    }
-    text += line + "\n";
-  }
-  return text;
-}
 
 std::string Peak(const TensorStats& stats) {
   if (stats.nan_count > 0) return fmt::format("{} NaN in FP32", stats.nan_count);
@@ -128,13 +82,6 @@ std::string PlanTable(const Report& report, int width) {
   return text;
 }
 
-std::string ErrorCell(const OutputError& output) {
-  if (!output.problem.empty()) return output.problem;
-  if (!IsFloat(output.dtype)) return fmt::format("{} of {} differ", output.flips, output.count);
-  if (output.new_nonfinite > 0) return fmt::format("{} not finite", output.new_nonfinite);
-  return Number(output.rel_l2);
-}
-
 std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int width) {
   std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n",
                                  check.samples, check.samples == 1 ? "" : "s", tolerance.rel_l2);
@@ -176,8 +123,7 @@ std::string VerdictLine(const Report& report, bool color) {
   std::string text = report.verdict == "right" ? "RIGHT: the fixed model agrees with FP32 on every sample"
                      : right                   ? "RIGHT, but all FP32: the plan's reasons say why"
                                                : "NOT RIGHT: the model is outside the tolerance";
-  if (color) text = (right ? "\x1b[32m" : "\x1b[31m") + text + "\x1b[0m";
-  return text + fmt::format("  ({:.1f} s)\n", report.seconds);
+  return Verdict(text, right, color) + fmt::format("  ({:.1f} s)\n", report.seconds);
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+#pragma once
+
+#include "base/json.h"
+#include "halfsafe/check.h"
+
+namespace halfsafe {
+
+using Json = nlohmann::ordered_json;
+
+/// JSON has no infinity; null stands for it.
+Json NumberOrNull(double value);
+
+/// How one output differs, as in docs/formats.md (`fixed_model.outputs[]`).
+Json ToJson(const OutputError& output);
+
+/// The same for all outputs of a model (`fixed_model`).
+Json ToJson(const ModelErrors& errors);
+
+Json ToJson(const Tolerance& tolerance);
+
+}  // namespace halfsafe
