@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 Sample = dict[str, np.ndarray]
 F32, F16, BF16, F64 = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE
@@ -811,15 +811,54 @@ def constants() -> Case:
     return Case(b.model(), samples(x=(2, 4)))
 
 
-def sparse_constant() -> Case:
+def sparse(name: str, values: np.ndarray, by_dimension: bool = False) -> SparseTensorProto:
+    """What of `values` is not zero, with one index a value or one a dimension."""
+    places = np.nonzero(values)
+    indices = np.stack(places, axis=1) if by_dimension else np.ravel_multi_index(places, values.shape)
+    return helper.make_sparse_tensor(numpy_helper.from_array(values[places], name),
+                                     numpy_helper.from_array(indices.astype(np.int64)), values.shape)
+
+
+def sparse_constants() -> Case:
+    """Sparse initializers and Constant nodes, in bodies too, of several types and past FP16's range."""
+    def filled(shape: tuple[int, ...], seed: int, dtype: type = np.float32) -> np.ndarray:
+        return np.where(random(*shape, seed=seed) > 0.5, random(*shape, seed=seed + 1), 0).astype(dtype)
+
+    body = Builder(17)
+    body.node("Constant", [], "inner", sparse_value=sparse("", filled((4, 8), 5)))
+    body.node("MatMul", ["f", "inner"], "from_node")
+    body.node("MatMul", ["from_node", "square"], "then")
+    body.output("then", ["N", 8])
+    then_branch = body.graph("then")
+    then_branch.sparse_initializer.append(sparse("square", filled((8, 8), 6), by_dimension=True))
+    other = Builder(17)
+    other.node("Concat", ["f", "f"], "else", axis=1)
+    other.output("else", ["N", 8])
+
     b = Builder(17)
     b.input("x", ["N", 4])
-    values = helper.make_tensor("", F32, [2], [3.5, -2.0])
-    indices = helper.make_tensor("", I64, [2], [1, 3])
-    b.node("Constant", [], "sparse", sparse_value=helper.make_sparse_tensor(values, indices, [4]))
-    b.node("Add", ["x", "sparse"], "y")
-    b.output("y", ["N", 4])
-    return Case(b.model(), samples(x=(2, 4)))
+    past = filled((4,), 1)
+    past[2] = 3e5
+    b.node("Constant", [], "past", sparse_value=sparse("", past, by_dimension=True))
+    b.node("Constant", [], "half", sparse_value=sparse("", filled((4, 4), 2, np.float16)))
+    b.node("Constant", [], "shape", sparse_value=sparse("", np.int64([0, 4])))
+    b.node("Constant", [], "zero", sparse_value=sparse("", np.zeros(4, np.float32)))
+    b.node("MatMul", ["x", "weight"], "m")
+    b.node("Add", ["m", "past"], "a")
+    b.node("Sub", ["a", "past"], "d")
+    b.node("Cast", ["half"], "half_f", to=F32)
+    b.node("MatMul", ["d", "half_f"], "e")
+    b.node("Reshape", ["e", "shape"], "r")
+    b.node("Add", ["r", "zero"], "f")
+    b.node("ReduceSum", ["f"], "total", keepdims=0)
+    b.node("Greater", ["total", "zero_scalar"], "positive")
+    b.weight("zero_scalar", 0.0)
+    b.node("If", ["positive"], "y", then_branch=then_branch, else_branch=other.graph("else"))
+    b.output("d", ["N", 4])
+    b.output("y", ["N", 8])
+    model = b.model()
+    model.graph.sparse_initializer.append(sparse("weight", filled((4, 4), 3)))
+    return Case(model, samples(x=(2, 4)))
 
 
 def odd_sizes() -> Case:
@@ -1028,7 +1067,7 @@ CASES: dict[str, Callable[[], Case]] = {
     "loop_captures_overflow": loop_captures_overflow,
     "functions": functions,
     "constants": constants,
-    "sparse_constant": sparse_constant,
+    "sparse_constants": sparse_constants,
     "odd_sizes": odd_sizes,
     "broken_numbers": broken_numbers,
     "every_size": every_size,

@@ -98,7 +98,27 @@ def run_all(model: ModelProto, samples: Iterable[Sample], optimize: bool = False
 
 
 def inlined(model: ModelProto) -> ModelProto:
-    return onnx.inliner.inline_local_functions(model, convert_version=True) if model.functions else model
+    """The model without functions and sparse constants, which reference implementations don't follow."""
+    return dense(onnx.inliner.inline_local_functions(model, convert_version=True) if model.functions else model)
+
+
+def dense(model: ModelProto) -> ModelProto:
+    result = ModelProto()
+    result.CopyFrom(model)
+    for _, graph in graphs_of(result.graph):
+        graph.initializer.extend(_dense_tensor(sparse) for sparse in graph.sparse_initializer)
+        graph.ClearField("sparse_initializer")
+        for node in graph.node:
+            if node.op_type == "Constant" and node.attribute[0].name == "sparse_value":
+                node.attribute[0].CopyFrom(helper.make_attribute("value", _dense_tensor(node.attribute[0].sparse_tensor)))
+    return result
+
+
+def _dense_tensor(sparse: onnx.SparseTensorProto) -> TensorProto:
+    values, indices = numpy_helper.to_array(sparse.values), numpy_helper.to_array(sparse.indices)
+    array = np.zeros(list(sparse.dims), values.dtype)
+    array[tuple(indices.T) if indices.ndim == 2 else np.unravel_index(indices, array.shape)] = values
+    return numpy_helper.from_array(array, sparse.values.name)
 
 
 def mark_all(model: ModelProto) -> ModelProto:

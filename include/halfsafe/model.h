@@ -21,7 +21,8 @@ namespace halfsafe {
 class GraphIndex;
 
 /// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined
-/// when a model is loaded, so that every tensor of theirs can be seen and retyped.
+/// when a model is loaded, so that every tensor of theirs can be seen and retyped, and sparse constants are
+/// dense; Save makes those sparse again that are what they were.
 class Model {
  public:
   /// Throws Error(kBadInput) when the file is not an ONNX model, is truncated, or refers to external data
@@ -74,6 +75,7 @@ class Model {
 
  private:
   Model();
+  Model AsInFile() const;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -73,10 +73,6 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
     tensors_[static_cast<size_t>(tensor)].data = &initializer;
     tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.data_type());
   }
-  for (const auto& initializer : graph.sparse_initializer()) {
-    const int tensor = AddTensor(initializer.values().name(), id, TensorKind::kConstant);
-    tensors_[static_cast<size_t>(tensor)].dtype = static_cast<DType>(initializer.values().data_type());
-  }
   for (const auto& input : graph.input()) {
     // Before IR version 4 every initializer is listed among the inputs too.
     if (FindTensor(id, input.name()) >= 0) continue;

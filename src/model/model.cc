@@ -20,6 +20,7 @@
 #include "halfsafe/half.h"
 #include "model/graph_index.h"
 #include "model/opset.h"
+#include "model/sparse.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -122,6 +123,8 @@ struct Model::Impl {
   onnx::ModelProto proto;
   std::map<std::string, DType> known_types;
   std::optional<int> raised_opset;
+  /// What is dense in `proto` and sparse in files, shared with models made from this one.
+  std::shared_ptr<const std::vector<SparseConstant>> sparse;
   /// External files by location, shared with models made from this one.
   std::unordered_map<std::string, std::shared_ptr<MappedFile>> external;
   std::mutex indexing;
@@ -166,6 +169,7 @@ Model::Model(const Model& base, onnx::ModelProto proto) : Model() {
   impl_->path = base.impl_->path;
   impl_->sha256 = base.impl_->sha256;
   impl_->raised_opset = base.impl_->raised_opset;
+  impl_->sparse = base.impl_->sparse;
   impl_->external = base.impl_->external;
   impl_->proto = std::move(proto);
 }
@@ -209,10 +213,17 @@ Model Model::Load(const std::filesystem::path& path) {
           fmt::format("{}: its model-local functions can't be inlined: {}", path.string(), error.what()));
     }
   }
-  ForEachTensorConstant(impl.proto.graph(), [&](const onnx::TensorProto& tensor) {
+  const auto open = [&](const onnx::TensorProto& tensor) {
     TensorElementCount(tensor);  // Throws for dimensions that no tensor can have.
     if (IsExternal(tensor)) impl.MapExternal(tensor);
-  });
+  };
+  const auto read = [&](const onnx::TensorProto& tensor) {
+    open(tensor);
+    return ReadTensor(model, tensor);
+  };
+  auto sparse = MakeDense(path.string(), read, &impl.proto);
+  if (!sparse.empty()) impl.sparse = std::make_shared<const std::vector<SparseConstant>>(std::move(sparse));
+  ForEachTensorConstant(impl.proto.graph(), open);
   return model;
 }
 
@@ -246,7 +257,15 @@ std::span<const std::byte> Model::RawBytes(const onnx::TensorProto& tensor) cons
   return std::as_bytes(std::span(tensor.raw_data().data(), tensor.raw_data().size()));
 }
 
+Model Model::AsInFile() const {
+  Model result(*this, impl_->proto);
+  MakeSparse(*impl_->sparse, &result.impl_->proto);
+  result.impl_->sparse = nullptr;
+  return result;
+}
+
 uint64_t Model::bytes() const {
+  if (impl_->sparse != nullptr) return AsInFile().bytes();
   uint64_t total = impl_->proto.ByteSizeLong();
   ForEachTensorConstant(impl_->proto.graph(), [&](const onnx::TensorProto& tensor) {
     if (IsExternal(tensor)) total += TensorByteSize(tensor);
@@ -257,8 +276,6 @@ uint64_t Model::bytes() const {
 std::vector<InputSpec> Model::Inputs() const {
   std::unordered_set<std::string> initialized;
   for (const auto& tensor : impl_->proto.graph().initializer()) initialized.insert(tensor.name());
-  for (const auto& tensor : impl_->proto.graph().sparse_initializer())
-    initialized.insert(tensor.values().name());
   std::vector<InputSpec> specs;
   for (const auto& input : impl_->proto.graph().input()) {
     if (initialized.contains(input.name())) continue;
@@ -280,6 +297,7 @@ std::vector<InputSpec> Model::Inputs() const {
 }
 
 void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
+  if (impl_->sparse != nullptr) return AsInFile().Save(path, external_threshold);
   // Weights that lie in external files of the source move into the new file or its own data file: a model
   // that points into another model's files would break when that one goes.
   const bool external = bytes() > external_threshold;
