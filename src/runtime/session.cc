@@ -1,7 +1,9 @@
 #include "runtime/session.h"
 
 #include <fmt/format.h>
+#include <onnxruntime_session_options_config_keys.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <cstring>
@@ -18,26 +20,26 @@
 namespace halfsafe {
 namespace {
 
-/// One environment for the process. Its threads serve all sessions: with threads of their own, idle sessions
-/// would spin against the one that works. The first session's number of threads is taken.
-Ort::Env& Environment(int threads) {
-  static Ort::Env env = [threads] {
+/// One environment for the process.
+Ort::Env& Environment() {
+  static Ort::Env env = [] {
     // Releases from PyPI write a file under the user's home and report to their maker. Unless the user says
     // otherwise, a model's file stays on this machine, and so does the news that there is one.
     setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
-    Ort::ThreadingOptions pools;
-    pools.SetGlobalIntraOpNumThreads(threads);
     // Silent: every failure comes back as an exception and is reported once, in our words.
-    return Ort::Env(pools, ORT_LOGGING_LEVEL_FATAL, "halfsafe");
+    return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "halfsafe");
   }();
   return env;
 }
 
-/// With fewer threads, two sessions at once have one thread each.
-constexpr unsigned kSharedByTwo = 4;
-
 unsigned Threads(int threads) {
   return threads > 0 ? static_cast<unsigned>(threads) : std::thread::hardware_concurrency();
+}
+
+/// 0 leaves the number to ONNX Runtime: one a core.
+int ThreadsOf(const SessionOptions& options) {
+  if (!options.beside_another) return options.threads;
+  return std::max(1, static_cast<int>(Threads(options.threads) / 2));
 }
 
 Error Refused(const std::string& path, const std::string& message) {
@@ -187,11 +189,10 @@ struct Session::Ops {
 Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
   ThrowIfInterrupted();
   Ort::SessionOptions native;
-  if (options.beside_another && Threads(options.threads) < kSharedByTwo) {
-    native.SetIntraOpNumThreads(1);
-  } else {
-    native.DisablePerSessionThreads();
-  }
+  native.SetIntraOpNumThreads(ThreadsOf(options));
+  // Threads spin while they wait for the next operator. Those of a session that rests would take a core from
+  // the one that works.
+  native.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
@@ -226,7 +227,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     static std::atomic<bool> registered{false};
     std::unique_lock<std::mutex> alone(first, std::defer_lock);
     if (!registered) alone.lock();
-    session_ = std::make_unique<Ort::Session>(Environment(options.threads), text.data(), text.size(), native);
+    session_ = std::make_unique<Ort::Session>(Environment(), text.data(), text.size(), native);
     if (options.taps != nullptr) registered = true;
   } catch (const Ort::Exception& error) {
     throw Refused(model.path, error.what());

@@ -41,8 +41,7 @@ SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t la
 
 struct SessionOptions {
   int threads = 0;  ///< 0: one per core.
-  /// One of two sessions that run at the same time. On few threads each then stays on its caller's: what two
-  /// share for single operators is lost in waiting.
+  /// One of two sessions that run at the same time: each has half of the threads.
   bool beside_another = false;
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
