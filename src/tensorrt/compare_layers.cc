@@ -49,6 +49,13 @@ std::string LocalName(const std::string& node) {
   return begin == 0 ? "" : node.substr(begin);
 }
 
+/// Whether the layer's last node is the one that writes its floating-point outputs. Where others are beside
+/// them, as indices are, that is not known.
+bool LastNodeWrites(const EngineLayer& layer) {
+  const size_t floats = Floats(layer.outputs).size();
+  return layer.nodes.size() == 1 || floats == 0 || floats == layer.outputs.size();
+}
+
 /// Where a layer names a node.
 struct Place {
   const EngineLayer* layer;
@@ -72,8 +79,9 @@ class Comparison {
  public:
   Comparison(const EngineLayers& layers, const Plan* plan) {
     for (const EngineLayer& layer : layers.layers) {
+      const bool last_writes = LastNodeWrites(layer);
       for (const std::string& node : layer.nodes)
-        places_[node].push_back({&layer, node == layer.nodes.back()});
+        places_[node].push_back({&layer, last_writes && node == layer.nodes.back()});
       if (layer.region) regions_.push_back(&layer);
     }
     if (plan == nullptr) return;
@@ -208,6 +216,7 @@ EngineReport CompareLayers(EngineLayers layers, const Plan* plan) {
       }
     }
   }
+  report.judged = plan != nullptr && report.layers.detailed && report.layers.shaped;
   report.as_planned = std::all_of(report.nodes.begin(), report.nodes.end(),
                                   [](const NodeInEngine& node) { return node.problem.empty(); });
   CountReformats(&report);
