@@ -55,6 +55,12 @@ TEST(ExportTest, TrtexecIsSpareWithQuotesAndWithoutPinsWithConstraints) {
             "--layerOutputTypes=node_of_b:fp32");
 }
 
+TEST(ExportTest, NodesAreFoundByWhatTheyWrite) {
+  const WeaklyTyped weak =
+      Weak({{"b.before", Precision::kFp32, {"b"}}, {"top", Precision::kFp32, {"top", "v", "i"}}});
+  EXPECT_THAT(TrtexecArguments(weak).text, HasSubstr("--layerPrecisions=node_of_b:fp32,top:fp32 "));
+}
+
 TEST(ExportTest, TrtexecCannotBeToldOfCommasAndQuotes) {
   const ToolArguments arguments = TrtexecArguments(Weak({Pin("it's"), Pin("one, two"), Pin("b")}));
   ASSERT_THAT(arguments.notes, SizeIs(2));
