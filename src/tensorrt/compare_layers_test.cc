@@ -184,6 +184,12 @@ TEST(CompareLayersTest, NodesInBodiesGoByTheirOwnNames) {
   EXPECT_EQ(Hold(layers, {Wide("If_3/then_branch/x"), Narrow("x")}).nodes[0].presence, Presence::kAbsent);
 }
 
+TEST(CompareLayersTest, NodesWithoutANameGoByTheOriginalsOutput) {
+  const EngineReport report =
+      Hold({Layer({"node_of_x.fp32_e3"}, {}, {{"x.fp32_e3", kWide, ""}})}, {Wide("x")});
+  EXPECT_EQ(report.nodes[0].presence, Presence::kLayer);
+}
+
 TEST(CompareLayersTest, ANodeInSeveralLayersIsJudgedInAll) {
   const EngineReport report = Hold({Layer({"a", "b"}, {{"x", kHalf, ""}}, {{"s", kHalf, ""}}),
                                     Layer({"a"}, {{"s", kWide, ""}}, {{"y", kWide, ""}})},
