@@ -102,8 +102,8 @@ struct EngineLayer {
   std::string type;                ///< "CaskConvolution", "Reformat", "Myelin", ...; empty without details.
   std::vector<std::string> nodes;  ///< The ONNX nodes that it computes, in order, as TensorRT calls them; of
                                    ///< a region only those it names. The last one writes the layer's output.
-  bool region = false;  ///< It computes more nodes than it names, and hides what is between them.
-  bool moves = false;   ///< It only changes layout or type, for TensorRT's own sake.
+  bool region = false;             ///< It computes more nodes than it names, and hides what is between them.
+  bool moves = false;              ///< It only changes layout or type, for TensorRT's own sake.
   std::vector<StoredTensor> inputs, outputs;
   std::string tactic;
 };
@@ -148,7 +148,8 @@ struct EngineReport {
   std::vector<NodeInEngine> nodes;  ///< Those planned wider than FP16; without a plan, all that layers name.
   uint64_t reformats = 0;           ///< Layers that only change layout or type.
   uint64_t planned_reformats = 0;   ///< Of those: between FP16 and a wider type, inside the network.
-  bool as_planned = true;           ///< No node has a problem.
+  bool judged = false;              ///< There was a plan, and all types are known.
+  bool as_planned = true;           ///< No node is known to have a problem.
 };
 
 /// Holds layers against a plan, which may be null. A node that the plan keeps wider isn't as planned where

@@ -33,7 +33,7 @@ struct EngineCommand {
     std::optional<Plan> plan;
     if (!plan_path.empty()) plan = ReadPlan(plan_path);
     const EngineReport report = CompareLayers(LayersFromJson(inspected, file), plan ? &*plan : nullptr);
-    if (plan) RequireTypes(report.layers);
+    if (plan && !report.judged && report.as_planned) throw Unjudged(report.layers);
     if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(report));
     if (!common.quiet) {
       fmt::print("{}", ToText(report, TerminalWidth(), UseColor()));
@@ -69,20 +69,16 @@ struct EngineCommand {
   }
 
   /// Without types an engine can't be held against a plan.
-  void RequireTypes(const EngineLayers& layers) const {
-    if (!layers.detailed) {
-      throw BadInput(
-          fmt::format("{} names its layers, and says nothing of types: the engine was built without details; "
-                      "build it with "
-                      "--profilingVerbosity=detailed (ProfilingVerbosity::kDETAILED)",
-                      common.model));
-    }
-    if (!layers.shaped) {
-      throw BadInput(fmt::format(
-          "{} has \"N/A\" for types, because no shapes were set: inspect the engine with halfsafe engine, or "
-          "through a context with shapes",
-          common.model));
-    }
+  Error Unjudged(const EngineLayers& layers) const {
+    return BadInput(
+        layers.detailed
+            ? fmt::format(
+                  "{} has \"N/A\" for types, because no shapes were set: inspect the engine itself, or "
+                  "through a context with shapes",
+                  common.model)
+            : fmt::format("{} names layers and says nothing of types: the engine was built without details; "
+                          "build it with --profilingVerbosity=detailed (ProfilingVerbosity::kDETAILED)",
+                          common.model));
   }
 };
 

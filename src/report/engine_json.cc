@@ -96,7 +96,7 @@ std::string ToJson(const EngineReport& report) {
                {"gpu", report.gpu},
                {"detailed", report.layers.detailed},
                {"shaped", report.layers.shaped},
-               {"as_planned", report.as_planned},
+               {"as_planned", report.judged || !report.as_planned ? Json(report.as_planned) : Json()},
                {"reformats", report.reformats},
                {"planned_reformats", report.planned_reformats},
                {"bindings", report.layers.bindings},

@@ -133,9 +133,6 @@ std::string WhatIsMissing(const EngineLayers& layers) {
 }
 
 std::string PlannedVerdict(const EngineReport& report, bool color) {
-  const bool with_plan = std::any_of(report.nodes.begin(), report.nodes.end(),
-                                     [](const NodeInEngine& node) { return node.planned.has_value(); });
-  if (!with_plan || !report.layers.detailed || !report.layers.shaped) return "";
   if (!report.as_planned) {
     const auto problems = std::count_if(report.nodes.begin(), report.nodes.end(),
                                         [](const NodeInEngine& node) { return !node.problem.empty(); });
@@ -143,6 +140,7 @@ std::string PlannedVerdict(const EngineReport& report, bool color) {
                    color) +
            "\n";
   }
+  if (!report.judged) return "";
   std::string text = Verdict("AS PLANNED: no planned type is seen broken", true, color);
   if (const size_t hidden = CountIn(report, Presence::kRegion); hidden > 0) {
     text += fmt::format("; {} {} in regions, which show only what goes in and out", Plural(hidden, "node"),
@@ -229,22 +227,18 @@ std::string ToText(const TraceResult& result, int width, bool color) {
 }
 
 std::string ToText(const BenchResult& result, int width, bool color) {
-  std::string text =
-      fmt::format("TensorRT {} on {}, {}, each {} time{} a batch\n", result.tensorrt, result.gpu,
-                  Plural(result.samples, "sample"), result.batch, result.batch == 1 ? "" : "s");
+  std::string text = fmt::format("TensorRT {} on {}, {}, batch {}\n", result.tensorrt, result.gpu,
+                                 Plural(result.samples, "sample"), result.batch);
   std::vector<std::vector<std::string>> rows = {
-      {"engine", "median", "p99", "graph median", "samples/s", "memory", "not finite", "worst error", ""}};
+      {"engine", "median", "p99", "graph median", "samples/s", "memory", "worst error", ""}};
   bool right = true;
   for (const EngineBench& engine : result.engines) {
-    const uint64_t nonfinite =
-        std::accumulate(engine.errors.outputs.begin(), engine.errors.outputs.end(), uint64_t{0},
-                        [](uint64_t sum, const OutputError& output) { return sum + output.new_nonfinite; });
     right = right && engine.errors.right;
-    rows.push_back(
-        {engine.name, fmt::format("{:.3f} ms", engine.median_ms), fmt::format("{:.3f} ms", engine.p99_ms),
-         engine.graph_median_ms ? fmt::format("{:.3f} ms", *engine.graph_median_ms) : "-",
-         fmt::format("{:.0f}", engine.samples_per_second), ByteText(engine.device_bytes),
-         std::to_string(nonfinite), WorstError(engine.errors), engine.errors.right ? "right" : "NOT RIGHT"});
+    rows.push_back({engine.name, fmt::format("{:.3f} ms", engine.median_ms),
+                    fmt::format("{:.3f} ms", engine.p99_ms),
+                    engine.graph_median_ms ? fmt::format("{:.3f} ms", *engine.graph_median_ms) : "-",
+                    fmt::format("{:.0f}", engine.samples_per_second), ByteText(engine.device_bytes),
+                    WorstError(engine.errors), engine.errors.right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
   for (const EngineBench& engine : result.engines) {

@@ -22,11 +22,17 @@ bool AllHalf(const std::vector<StoredTensor>& floats) {
                      [](const StoredTensor& tensor) { return tensor.dtype == DType::kFloat16; });
 }
 
-/// Whether it is the FP16 form of a tensor that the plan has in a wider type as well ("x.fp16" of "x").
-bool IsPlannedCast(const StoredTensor& tensor) {
-  const std::string original = OriginalName(tensor.name);
-  return original.size() < tensor.name.size() && tensor.name.compare(original.size(), 5, ".fp16") == 0;
+/// What Apply put behind the tensor's name ("fp16_e3" of "x.fp16_e3"), or nothing.
+std::string_view FormOf(const std::string& name) {
+  const size_t original = OriginalName(name).size();
+  if (original == name.size()) return "";
+  const std::string_view form = std::string_view(name).substr(original + 1);
+  const bool known = form.starts_with("fp16") || form.starts_with("fp32") || form.starts_with("bf16");
+  return known ? form : "";
 }
+
+/// Whether it is the FP16 form of a tensor that the plan has in a wider type as well ("x.fp16" of "x").
+bool IsPlannedCast(const StoredTensor& tensor) { return FormOf(tensor.name).starts_with("fp16"); }
 
 /// Whether the layer holds Casts of its own: then FP16 outside says nothing of the inside.
 bool HoldsCasts(const EngineLayer& layer) {
@@ -47,6 +53,22 @@ std::string LocalName(const std::string& node) {
     if (end < node.size() && node[end] == '/') begin = std::max(begin, end + 1);
   }
   return begin == 0 ? "" : node.substr(begin);
+}
+
+/// Whether the layer's last node is the one that writes its floating-point outputs. Where others are beside
+/// them, as indices are, that is not known.
+bool LastNodeWrites(const EngineLayer& layer) {
+  const size_t floats = Floats(layer.outputs).size();
+  return layer.nodes.size() == 1 || floats == 0 || floats == layer.outputs.size();
+}
+
+/// How TensorRT's parser calls nodes without a name: by what they write.
+constexpr std::string_view kUnnamed = "node_of_";
+
+/// The same for the original's output, where the rewritten model has it in another type or with an exponent.
+std::string OriginalNode(const std::string& layer_node) {
+  return layer_node.starts_with(kUnnamed) && !FormOf(layer_node).empty() ? OriginalName(layer_node)
+                                                                         : layer_node;
 }
 
 /// Where a layer names a node.
@@ -72,8 +94,9 @@ class Comparison {
  public:
   Comparison(const EngineLayers& layers, const Plan* plan) {
     for (const EngineLayer& layer : layers.layers) {
+      const bool last_writes = LastNodeWrites(layer);
       for (const std::string& node : layer.nodes)
-        places_[node].push_back({&layer, node == layer.nodes.back()});
+        places_[OriginalNode(node)].push_back({&layer, last_writes && node == layer.nodes.back()});
       if (layer.region) regions_.push_back(&layer);
     }
     if (plan == nullptr) return;
@@ -111,9 +134,9 @@ class Comparison {
 
   /// A node without a name goes by its first output in plans, and as "node_of_" and that in TensorRT.
   const std::vector<Place>* PlacesOf(const std::string& name) const {
-    std::vector<std::string> names = {name, "node_of_" + name};
+    std::vector<std::string> names = {OriginalNode(name), std::string(kUnnamed) + name};
     if (const std::string local = LocalName(name); !local.empty() && !order_.contains(local))
-      names.insert(names.end(), {local, "node_of_" + local});
+      names.insert(names.end(), {local, std::string(kUnnamed) + local});
     for (const std::string& candidate : names) {
       if (const auto found = places_.find(candidate); found != places_.end()) return &found->second;
     }
@@ -121,7 +144,6 @@ class Comparison {
   }
 
   size_t OrderOf(const std::string& layer_node) const {
-    constexpr std::string_view kUnnamed = "node_of_";
     auto found = order_.find(layer_node);
     if (found == order_.end() && layer_node.starts_with(kUnnamed))
       found = order_.find(layer_node.substr(kUnnamed.size()));
@@ -135,7 +157,8 @@ class Comparison {
     if (own == order_.end()) return nullptr;
     for (const EngineLayer* region : regions_) {
       if (region->nodes.empty()) continue;
-      const size_t first = OrderOf(region->nodes.front()), last = OrderOf(region->nodes.back());
+      const size_t first = OrderOf(OriginalNode(region->nodes.front())),
+                   last = OrderOf(OriginalNode(region->nodes.back()));
       if ((region->nodes.size() < 2 || first == kNowhere || first <= own->second) && own->second <= last)
         return region;
     }
@@ -208,6 +231,7 @@ EngineReport CompareLayers(EngineLayers layers, const Plan* plan) {
       }
     }
   }
+  report.judged = plan != nullptr && report.layers.detailed && report.layers.shaped;
   report.as_planned = std::all_of(report.nodes.begin(), report.nodes.end(),
                                   [](const NodeInEngine& node) { return node.problem.empty(); });
   CountReformats(&report);

@@ -18,14 +18,31 @@ struct PinnedByParser {
   bool any_float;    ///< At least one is.
 };
 
+/// Whether the pinned node writes what this one does. Hand-made ones may not say what they write.
+bool Matches(const PinnedNode& pinned, const NodeInfo& node) {
+  const auto& outputs = node.proto->output();
+  return pinned.aliases.empty() ||
+         std::find(outputs.begin(), outputs.end(), pinned.aliases.back()) != outputs.end();
+}
+
+/// The node in the weakly typed model. One without a name may go by another there than in the plan, because
+/// its output has an exponent now.
+const NodeInfo& NodeOf(const PinnedNode& pinned, const GraphIndex& index) {
+  const int id = index.FindNode(pinned.name);
+  if (id >= 0 && Matches(pinned, index.node(id))) return index.node(id);
+  const auto found = std::find_if(index.nodes().begin(), index.nodes().end(), [&](const NodeInfo& node) {
+    return !pinned.aliases.empty() && Matches(pinned, node);
+  });
+  if (found == index.nodes().end())
+    throw Error(ExitCode::kInternal, fmt::format("no node {} in the weakly typed model", pinned.name));
+  return *found;
+}
+
 std::vector<PinnedByParser> AsParsed(const WeaklyTyped& weak) {
   const GraphIndex& index = weak.model.index();
   std::vector<PinnedByParser> nodes;
   for (const PinnedNode& pinned : weak.pinned) {
-    const int id = index.FindNode(pinned.name);
-    if (id < 0)
-      throw Error(ExitCode::kInternal, fmt::format("no node {} in the weakly typed model", pinned.name));
-    const NodeInfo& node = index.node(id);
+    const NodeInfo& node = NodeOf(pinned, index);
     const auto is_float = [&](int tensor) { return tensor < 0 || IsFloat(index.tensor(tensor).dtype); };
     const std::string& name = node.proto->name();
     nodes.push_back({name.empty() ? "node_of_" + node.proto->output(0) : name, pinned.precision,

@@ -150,7 +150,7 @@ void FindNodes(const std::string& metadata, EngineLayer* layer) {
   const bool own = IsOwnName(layer->name) && nodes != std::vector{layer->name};
   const bool copies = layer->type.empty() ? !layer->name.starts_with("(Unnamed Layer* ")
                                           : layer->type == "NoOp" || layer->type == "Shuffle";
-  layer->moves = layer->type == "Reformat" || (own && copies) || IsCopyingKernel(layer->name);
+  layer->moves = layer->type.ends_with("Reformat") || (own && copies) || IsCopyingKernel(layer->name);
   if (own) return;
   layer->nodes = !nodes.empty() ? std::move(nodes) : foreign ? foreign->nodes : NodesInName(layer->name);
 }
@@ -182,7 +182,11 @@ EngineLayer ReadLayer(const JsonReader& json, EngineLayers* result) {
 }  // namespace
 
 EngineLayers LayersFromJson(std::string_view text, std::string_view where) {
-  const nlohmann::json json = ParseJson(text, where);
+  // Versions put control characters between entries of metadata as they are, which JSON doesn't allow.
+  std::string clean(text);
+  std::replace_if(
+      clean.begin(), clean.end(), [](char c) { return c >= '\x1c' && c <= '\x1f'; }, ' ');
+  const nlohmann::json json = ParseJson(clean, where);
   const JsonReader root(json, std::string(where));
   root.RequireArray("Layers");
   EngineLayers result;

@@ -1,0 +1,97 @@
+#include <onnx/defs/parser.h>
+
+#include "data/test_support.h"
+#include "halfsafe/engine.h"
+
+namespace halfsafe {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+/// A model whose nodes bear names that need care, with these pinned.
+WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
+  onnx::ModelProto proto;
+  const auto status = onnx::OnnxParser::Parse(proto, R"(<ir_version: 8, opset_import: ["": 17]>
+      g (float[4] x, int64[1] k) => (float[n] v, int64[n] i) {
+        a = Relu (x)
+        b = Neg (a)
+        c = Abs (b)
+        d = Exp (c)
+        e = Sqrt (d)
+        v, i = TopK (e, k)
+      })");
+  EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
+  const std::vector<std::string> names = {"/a:0/Relu", "", "it's", "one, two", "a name", "top"};
+  for (size_t i = 0; i < names.size(); ++i)
+    proto.mutable_graph()->mutable_node(static_cast<int>(i))->set_name(names[i]);
+  const TempFolder folder;
+  WriteText(folder / "model.onnx", proto.SerializeAsString());
+  return {Model::Load(folder / "model.onnx"), std::move(pinned)};
+}
+
+PinnedNode Pin(std::string name, Precision precision = Precision::kFp32) {
+  return {std::move(name), precision, {}};
+}
+
+// The strings follow from how trtexec 8.6.1 and 10.15 take arguments apart: at commas, then at the last
+// colon.
+TEST(ExportTest, TrtexecPinsWhatRunsAndWhatIsStored) {
+  const ToolArguments arguments = TrtexecArguments(Weak({Pin("/a:0/Relu"), Pin("b"), Pin("a name")}));
+  EXPECT_EQ(arguments.text,
+            "--fp16 --noTF32 --precisionConstraints=obey "
+            "'--layerPrecisions=/a:0/Relu:fp32,node_of_b:fp32,a name:fp32' "
+            "'--layerOutputTypes=/a:0/Relu:fp32,node_of_b:fp32,a name:fp32'");
+  EXPECT_THAT(arguments.notes, IsEmpty());
+}
+
+TEST(ExportTest, TrtexecIsSpareWithQuotesAndWithoutPinsWithConstraints) {
+  EXPECT_EQ(TrtexecArguments(Weak({})).text, "--fp16 --noTF32");
+  EXPECT_EQ(TrtexecArguments(Weak({Pin("b")})).text,
+            "--fp16 --noTF32 --precisionConstraints=obey --layerPrecisions=node_of_b:fp32 "
+            "--layerOutputTypes=node_of_b:fp32");
+}
+
+TEST(ExportTest, NodesAreFoundByWhatTheyWrite) {
+  const WeaklyTyped weak =
+      Weak({{"b.before", Precision::kFp32, {"b"}}, {"top", Precision::kFp32, {"top", "v", "i"}}});
+  EXPECT_THAT(TrtexecArguments(weak).text, HasSubstr("--layerPrecisions=node_of_b:fp32,top:fp32 "));
+}
+
+TEST(ExportTest, TrtexecCannotBeToldOfCommasAndQuotes) {
+  const ToolArguments arguments = TrtexecArguments(Weak({Pin("it's"), Pin("one, two"), Pin("b")}));
+  ASSERT_THAT(arguments.notes, SizeIs(2));
+  EXPECT_THAT(arguments.notes[0], HasSubstr("it's"));
+  EXPECT_THAT(arguments.notes[1], HasSubstr("one, two"));
+  EXPECT_THAT(arguments.text, HasSubstr("--layerPrecisions=node_of_b:fp32 "));
+}
+
+TEST(ExportTest, TrtexecTakesOneTypeForAllOutputs) {
+  const ToolArguments arguments = TrtexecArguments(Weak({Pin("top")}));
+  EXPECT_THAT(arguments.text, HasSubstr("--layerPrecisions=top:fp32"));
+  EXPECT_THAT(arguments.text, Not(HasSubstr("--layerOutputTypes")));
+  EXPECT_THAT(arguments.notes, ElementsAre(HasSubstr("top")));
+}
+
+TEST(ExportTest, TrtexecHasBf16From10On) {
+  const ToolArguments arguments = TrtexecArguments(Weak({Pin("b", Precision::kBf16)}));
+  EXPECT_THAT(arguments.text, HasSubstr("--bf16"));
+  EXPECT_THAT(arguments.text, HasSubstr("node_of_b:bf16"));
+  EXPECT_THAT(arguments.notes, ElementsAre(HasSubstr("8.6")));
+}
+
+// What the script does is tested where Python is: tests/engine_test.py.
+TEST(ExportTest, PolygraphyScriptsHoldAnyName) {
+  const ToolArguments script =
+      PolygraphyScript(Weak({Pin("it's"), Pin("one, two"), Pin("b", Precision::kBf16)}));
+  EXPECT_THAT(script.text, HasSubstr("    \"it's\": \"fp32\",\n    \"one, two\": \"fp32\",\n"));
+  EXPECT_THAT(script.text, HasSubstr("    \"node_of_b\": \"bf16\",\n"));
+  EXPECT_THAT(script.text, HasSubstr("--fp16 --bf16 --precision-constraints obey"));
+  EXPECT_THAT(script.notes, SizeIs(1));
+}
+
+}  // namespace
+}  // namespace halfsafe
