@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "halfsafe/engine.h"
 #include "model/graph_index.h"
+#include "tensorrt/constraints.h"
 
 namespace halfsafe {
 namespace {
@@ -18,20 +19,12 @@ struct PinnedByParser {
   bool any_float;    ///< At least one is.
 };
 
-/// Whether the pinned node writes what this one does. Hand-made ones may not say what they write.
-bool Matches(const PinnedNode& pinned, const NodeInfo& node) {
-  const auto& outputs = node.proto->output();
-  return pinned.aliases.empty() ||
-         std::find(outputs.begin(), outputs.end(), pinned.aliases.back()) != outputs.end();
-}
-
-/// The node in the weakly typed model. One without a name may go by another there than in the plan, because
-/// its output has an exponent now.
+/// The node in the weakly typed model, by what it writes: its name there may be none, or another's too.
 const NodeInfo& NodeOf(const PinnedNode& pinned, const GraphIndex& index) {
-  const int id = index.FindNode(pinned.name);
-  if (id >= 0 && Matches(pinned, index.node(id))) return index.node(id);
   const auto found = std::find_if(index.nodes().begin(), index.nodes().end(), [&](const NodeInfo& node) {
-    return !pinned.aliases.empty() && Matches(pinned, node);
+    const auto& outputs = node.proto->output();
+    return node.proto->name() == pinned.local_name &&
+           std::find(outputs.begin(), outputs.end(), pinned.outputs.front()) != outputs.end();
   });
   if (found == index.nodes().end())
     throw Error(ExitCode::kInternal, fmt::format("no node {} in the weakly typed model", pinned.name));
@@ -45,7 +38,7 @@ std::vector<PinnedByParser> AsParsed(const WeaklyTyped& weak) {
     const NodeInfo& node = NodeOf(pinned, index);
     const auto is_float = [&](int tensor) { return tensor < 0 || IsFloat(index.tensor(tensor).dtype); };
     const std::string& name = node.proto->name();
-    nodes.push_back({name.empty() ? "node_of_" + node.proto->output(0) : name, pinned.precision,
+    nodes.push_back({name.empty() ? NamelessNode(node.proto->output(0)) : name, pinned.precision,
                      std::all_of(node.outputs.begin(), node.outputs.end(), is_float),
                      std::any_of(node.outputs.begin(), node.outputs.end(), is_float)});
   }
