@@ -33,8 +33,13 @@ WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
   return {Model::Load(folder / "model.onnx"), std::move(pinned)};
 }
 
-PinnedNode Pin(std::string name, Precision precision = Precision::kFp32) {
-  return {std::move(name), precision, {}};
+/// Pins a node of that model, which plans call by its name or, without one, its output.
+PinnedNode Pin(const std::string& name, Precision precision = Precision::kFp32) {
+  const std::map<std::string, std::vector<std::string>> outputs = {
+      {"/a:0/Relu", {"a"}}, {"it's", {"c"}}, {"one, two", {"d"}}, {"a name", {"e"}}, {"top", {"v", "i"}}};
+  const auto found = outputs.find(name);
+  if (found == outputs.end()) return {name, precision, "", {name}};
+  return {name, precision, name, found->second};
 }
 
 // The strings follow from how trtexec 8.6.1 and 10.15 take arguments apart: at commas, then at the last
@@ -56,8 +61,7 @@ TEST(ExportTest, TrtexecIsSpareWithQuotesAndWithoutPinsWithConstraints) {
 }
 
 TEST(ExportTest, NodesAreFoundByWhatTheyWrite) {
-  const WeaklyTyped weak =
-      Weak({{"b.before", Precision::kFp32, {"b"}}, {"top", Precision::kFp32, {"top", "v", "i"}}});
+  const WeaklyTyped weak = Weak({{"b.before", Precision::kFp32, "", {"b"}}, Pin("top")});
   EXPECT_THAT(TrtexecArguments(weak).text, HasSubstr("--layerPrecisions=node_of_b:fp32,top:fp32 "));
 }
 

@@ -146,14 +146,15 @@ bool NeedsProfile(const nvinfer1::INetworkDefinition& network) {
   return false;
 }
 
-void Configure(const EngineRequest& request, const BuildOptions& options, nvinfer1::IBuilderConfig* config) {
+void Configure(const EngineRequest& request, const BuildOptions& options, bool constrained,
+               nvinfer1::IBuilderConfig* config) {
   using nvinfer1::BuilderFlag;
   if (options.workspace) config->setMemoryPoolLimit(nvinfer1::MemoryPoolType::kWORKSPACE, *options.workspace);
   if (options.level) config->setBuilderOptimizationLevel(*options.level);
   config->setProfilingVerbosity(nvinfer1::ProfilingVerbosity::kDETAILED);
   if (!options.tf32) config->clearFlag(BuilderFlag::kTF32);  // On by default.
-  if (request.typing == Typing::kWeak)
-    AllowTypes(request.fp16, request.bf16, options.obey_constraints, config);
+  if (request.typing == Typing::kWeak) AllowTypes(request.fp16, request.bf16, config);
+  if (constrained) BindConstraints(options.obey_constraints, config);
   if (options.version_compatible) config->setFlag(BuilderFlag::kVERSION_COMPATIBLE);
   if (options.hardware_compatible)
     config->setHardwareCompatibilityLevel(nvinfer1::HardwareCompatibilityLevel::kAMPERE_PLUS);
@@ -201,7 +202,7 @@ BuiltEngine BuildNetwork(const EngineRequest& request, const BuildOptions& optio
 
   std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
   Require(config != nullptr, *logger, ExitCode::kInternal, "TensorRT makes no builder configuration");
-  Configure(request, options, config.get());
+  Configure(request, options, !types.empty(), config.get());
   if (NeedsProfile(*network)) {
     for (const ShapeProfile& shapes : request.profiles)
       AddProfile(request, shapes, *logger, builder.get(), network.get(), config.get());

@@ -133,11 +133,11 @@ class NvidiaEngine : public LoadedEngine {
   uint64_t device_bytes() const override { return engine_bytes_ + ScratchBytes(*engine_); }
 
   std::string Inspect() override {
-    for (const EnginePort& port : ports_) {
-      if (!port.input || !IsFree(port)) continue;
-      context_->setInputShape(port.name.c_str(),
-                              engine_->getProfileShape(port.name.c_str(), 0, OptProfileSelector::kOPT));
-    }
+    // Types are "N/A" until a run has settled the shapes. Where values decide these, they can't be made up.
+    const bool values = std::any_of(ports_.begin(), ports_.end(), [&](const EnginePort& port) {
+      return port.input && memory_[port.name].memory.on_host;
+    });
+    if (!values) Run(ZeroSample());
     std::unique_ptr<nvinfer1::IEngineInspector> inspector(engine_->createEngineInspector());
     Require(inspector != nullptr, logger_, ExitCode::kInternal, "TensorRT makes no inspector");
     inspector->setExecutionContext(context_.get());
@@ -175,6 +175,20 @@ class NvidiaEngine : public LoadedEngine {
  private:
   static bool IsFree(const EnginePort& port) {
     return std::find(port.shape.begin(), port.shape.end(), -1) != port.shape.end();
+  }
+
+  /// Zeros in the shapes that the first profile is tuned for.
+  Sample ZeroSample() const {
+    Sample sample{"zeros", {}};
+    for (const EnginePort& port : ports_) {
+      if (!port.input) continue;
+      const char* name = port.name.c_str();
+      Array array{port.dtype, port.shape, {}};
+      if (IsFree(port)) array.shape = ToShape(engine_->getProfileShape(name, 0, OptProfileSelector::kOPT));
+      array.bytes.resize(ArrayBytes(port.dtype, array.shape, name));
+      sample.inputs.push_back({port.name, std::move(array)});
+    }
+    return sample;
   }
 
   void AddPort(const char* name) {

@@ -35,11 +35,14 @@ nvinfer1::INetworkDefinition* MakeNetwork(nvinfer1::IBuilder* builder, [[maybe_u
 
 #if NV_TENSORRT_MAJOR <= 10
 
-void AllowTypes(bool fp16, [[maybe_unused]] bool bf16, bool obey, nvinfer1::IBuilderConfig* config) {
+void AllowTypes(bool fp16, [[maybe_unused]] bool bf16, nvinfer1::IBuilderConfig* config) {
   if (fp16) config->setFlag(nvinfer1::BuilderFlag::kFP16);
 #if NV_TENSORRT_MAJOR == 10
   if (bf16) config->setFlag(nvinfer1::BuilderFlag::kBF16);
 #endif
+}
+
+void BindConstraints(bool obey, nvinfer1::IBuilderConfig* config) {
   config->setFlag(obey ? nvinfer1::BuilderFlag::kOBEY_PRECISION_CONSTRAINTS
                        : nvinfer1::BuilderFlag::kPREFER_PRECISION_CONSTRAINTS);
 }
@@ -59,7 +62,8 @@ void ConstrainLayer(nvinfer1::ILayer* layer, nvinfer1::DataType type) {
 
 #else
 
-void AllowTypes(bool, bool, bool, nvinfer1::IBuilderConfig*) {}
+void AllowTypes(bool, bool, nvinfer1::IBuilderConfig*) {}
+void BindConstraints(bool, nvinfer1::IBuilderConfig*) {}
 void SetIoType(nvinfer1::ITensor*, nvinfer1::DataType) {}
 void ConstrainLayer(nvinfer1::ILayer*, nvinfer1::DataType) {}
 

@@ -19,8 +19,10 @@ bool HasBf16();
 std::string VersionText(int version);
 
 nvinfer1::INetworkDefinition* MakeNetwork(nvinfer1::IBuilder* builder, Typing typing);
-/// Weak typing: 16-bit types that TensorRT may pick, and whether constraints bind it.
-void AllowTypes(bool fp16, bool bf16, bool obey, nvinfer1::IBuilderConfig* config);
+/// Weak typing: 16-bit types that TensorRT may pick.
+void AllowTypes(bool fp16, bool bf16, nvinfer1::IBuilderConfig* config);
+/// Weak typing: whether constraints on layers bind TensorRT, or are wishes.
+void BindConstraints(bool obey, nvinfer1::IBuilderConfig* config);
 /// Weak typing: the type of an input or output of the network.
 void SetIoType(nvinfer1::ITensor* tensor, nvinfer1::DataType type);
 /// Weak typing: the layer computes in `type` and stores its floats in it.
