@@ -1,0 +1,77 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <onnx/defs/parser.h>
+
+#include "data/test_support.h"
+#include "halfsafe/rewrite.h"
+
+namespace halfsafe {
+namespace {
+
+using testing::ElementsAre;
+using testing::IsEmpty;
+
+class WeakTest : public testing::Test {
+ protected:
+  WeakTest() : model_(Parse(folder_)) {}
+
+  static Model Parse(const TempFolder& folder) {
+    onnx::ModelProto proto;
+    const auto status = onnx::OnnxParser::Parse(proto, R"(<ir_version: 8, opset_import: ["": 17]>
+        g (float[4] x, float[4] w) => (float[4] y) {
+          a = Mul (x, w)
+          b = Relu (a)
+          y = Exp (b)
+        })");
+    EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
+    proto.mutable_graph()->mutable_node(2)->set_name("exp");
+    WriteText(folder / "model.onnx", proto.SerializeAsString());
+    return Model::Load(folder / "model.onnx");
+  }
+
+  /// `b` stored as b * 2^-exponent, which Exp can't read as it is.
+  std::vector<PinnedNode> Pinned(int exponent, Precision relu, Precision exp) const {
+    Plan plan;
+    plan.model_sha256 = model_.sha256();
+    plan.nodes = {
+        {"a", Precision::kFp16, "safe", ""}, {"b", relu, "overflow", ""}, {"exp", exp, "overflow", ""}};
+    plan.tensors = {{"a", exponent}, {"b", exponent}};
+    return ApplyWeakly(model_, plan).pinned;
+  }
+
+  static std::vector<std::string> Names(const std::vector<PinnedNode>& nodes) {
+    std::vector<std::string> names;
+    for (const PinnedNode& node : nodes) names.push_back(node.name);
+    return names;
+  }
+
+  const TempFolder folder_;
+  const Model model_;
+};
+
+TEST_F(WeakTest, NothingIsPinnedWhereAllIsFp16) {
+  EXPECT_THAT(Pinned(3, Precision::kFp16, Precision::kFp16), IsEmpty());
+}
+
+TEST_F(WeakTest, PlannedNodesGoByTheirNamesAndWhatTheyWrite) {
+  const std::vector<PinnedNode> pinned = Pinned(0, Precision::kBf16, Precision::kFp32);
+  ASSERT_THAT(Names(pinned), ElementsAre("b", "exp"));
+  EXPECT_EQ(pinned[0].precision, Precision::kBf16);
+  EXPECT_EQ(pinned[0].local_name, "");
+  EXPECT_THAT(pinned[0].outputs, ElementsAre("b"));
+  EXPECT_EQ(pinned[1].local_name, "exp");
+  EXPECT_THAT(pinned[1].outputs, ElementsAre("y"));
+}
+
+TEST_F(WeakTest, WhatAPinnedNodeReadsIsPinnedWithIt) {
+  EXPECT_THAT(Names(Pinned(3, Precision::kFp16, Precision::kFp32)), ElementsAre("Mul_b.fp32", "exp"));
+}
+
+TEST_F(WeakTest, FactorsThatFp16CannotHoldArePinned) {
+  EXPECT_THAT(Names(Pinned(16, Precision::kFp16, Precision::kFp16)),
+              ElementsAre("Mul_x.fp32_e16", "Mul_b.fp32"));
+  EXPECT_THAT(Pinned(14, Precision::kFp16, Precision::kFp16), IsEmpty());
+}
+
+}  // namespace
+}  // namespace halfsafe
