@@ -45,7 +45,7 @@ class RescaleTest(FixTest):
         path = self.exponents_only(plan)
         rescaled = path.with_suffix(".onnx")
         self.tool("apply", model, "--plan", path, "-o", rescaled)
-        onnx.checker.check_model(onnx.load(rescaled), full_check=True)
+        onnx.checker.check_model(support.dense(onnx.load(rescaled)), full_check=True)
         self.assertEqual(exactness.problems(model, rescaled, samples), [])
         if not inserted_nodes(model, rescaled):
             self.assertEqual(exactness.lost_fusions(model, rescaled), {})
