@@ -99,7 +99,11 @@ def run_all(model: ModelProto, samples: Iterable[Sample], optimize: bool = False
 
 def inlined(model: ModelProto) -> ModelProto:
     """The model without functions and sparse constants, which reference implementations don't follow."""
-    return dense(onnx.inliner.inline_local_functions(model, convert_version=True) if model.functions else model)
+    return dense(without_functions(model))
+
+
+def without_functions(model: ModelProto) -> ModelProto:
+    return onnx.inliner.inline_local_functions(model, convert_version=True) if model.functions else model
 
 
 def dense(model: ModelProto) -> ModelProto:
