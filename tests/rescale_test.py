@@ -108,7 +108,7 @@ class NetTest(RescaleTest):
 
     def test_transformer_growing(self) -> None:
         """One stream from 1 to 10^6 whose squares no single exponent fits; multiplications are added."""
-        self.check_net("transformer_growing", most_fp32=8, over_twin=4.0)
+        self.check_net("transformer_growing", most_fp32=4, over_twin=4.0)
 
 
 class NarrowTest(RescaleTest):
@@ -120,6 +120,18 @@ class NarrowTest(RescaleTest):
     def test_recognition_is_minimal(self) -> None:
         self.check_minimal(support.real_model("ppocr_rec", 8, self.folder)[0])
 
+    def test_growing_transformer_is_minimal(self) -> None:
+        """Its exponents leave nothing to be pinned for its range, so that every pinned node is tried."""
+        name = "transformer_growing"
+        folder = self.folder / name
+        folder.mkdir()
+        self.save(rescale_models.make_model(name), f"{name}/model.onnx")
+        self.save_samples(rescale_models.make_samples(name, 8), f"{name}/samples")
+        pinned = self.check_minimal(folder, "--repair", "rescale")
+        self.assertLessEqual(len(pinned), 4)
+        self.assertEqual(sorted(pinned), sorted(name for name, precision in self.plan_of(self.folder / "plan.json").items()
+                                                if precision == "fp32"))
+
     def test_without_a_budget_nothing_is_taken_back(self) -> None:
         folder, _ = support.real_model("ppocr_rec", 8, self.folder)
         result = self.folder / "result.json"
@@ -130,23 +142,25 @@ class NarrowTest(RescaleTest):
         self.assertEqual(sum(len(step["nodes"]) for step in answer["widenings"]),
                          sum(node["reason"] == "error" for node in answer["fp32_nodes"]))
 
-    def check_minimal(self, folder: pathlib.Path) -> None:
+    def check_minimal(self, folder: pathlib.Path, *options: object) -> list[str]:
         """Each node in FP32 for its error was needed: in FP16, with all else the same, the check fails."""
         model, data = folder / "model.onnx", ["--data", folder / "samples"]
         plan, result = self.folder / "plan.json", self.folder / "result.json"
-        self.tool("fix", model, *data, "-o", self.folder / "fixed.onnx", "--save-plan", plan, "--json", result)
+        self.tool("fix", model, *data, "-o", self.folder / "fixed.onnx", "--save-plan", plan, "--json", result,
+                  *options)
         answer, content = read_json(result), read_json(plan)
         self.assertGreater(len(answer["widenings"]), 0)
         self.assertTrue(answer["narrowing"]["minimal"])
-        for index, node in enumerate(content["nodes"]):
-            if node["reason"] != "error":
-                continue
+        pinned = {index: node["name"] for index, node in enumerate(content["nodes"]) if node["precision"] == "fp32"
+                  and node["reason"] == "error"}
+        for index in pinned:
             changed = json.loads(json.dumps(content))
             changed["nodes"][index]["precision"] = "fp16"
             path = self.folder / "changed.json"
             path.write_text(json.dumps(changed))
             self.tool("apply", model, "--plan", path, "-o", self.folder / "changed.onnx")
             self.tool("check", model, self.folder / "changed.onnx", *data, code=1)
+        return list(pinned.values())
 
 
 class Bf16Test(RescaleTest):

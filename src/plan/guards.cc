@@ -10,7 +10,7 @@ namespace halfsafe {
 namespace {
 
 constexpr double kVanishes = 0x1p-25;
-constexpr double kUnmoved = 0x1p-12;
+constexpr double kSmallestNormal = 0x1p-14;
 
 /// The operand that a node adds to, or bounds by, the one in `slot`; -1 for other nodes.
 int Guarded(const NodeInfo& node, int slot) {
@@ -41,7 +41,7 @@ void FindGuards(PlanContext* context) {
       const double smallest = std::ldexp(
           guarded->min, -context->read_exponents[static_cast<size_t>(use.node)][static_cast<size_t>(other)]);
       const bool sound = guarded->count > 0 && guarded->nan_count == 0 && guarded->inf_count == 0;
-      if (!sound || smallest < kUnmoved) continue;
+      if (!sound || smallest < kSmallestNormal) continue;
       context->guards.insert({constant, use.node});
       evidence = fmt::format("{:.3g}, which FP16 makes zero; {} is at least {:.3g} there",
                              std::ldexp(stats->abs_max, -exponent), guarded->name, smallest);
