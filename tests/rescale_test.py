@@ -19,7 +19,7 @@ from fix_test import FixTest
 from onnx import ModelProto
 
 SAMPLES = 3
-# What FP16 rounding alone costs is measured on a twin that does not overflow; the issue is at most twice that.
+# What FP16 rounding alone costs is measured on a twin that does not overflow; the error may be twice that.
 MOST_OVER_TWIN = 2.0
 # Cases whose FP32 results hold values past FP32's range or below its normal one, where scaling is not exact.
 INEXACT = ("broken", "tiny")

@@ -4,6 +4,7 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "verify/judge.h"
 #include "verify/probe.h"
 
 namespace halfsafe {
@@ -35,24 +36,20 @@ Plan AllTakenBack(const Plan& plan, const std::vector<size_t>& entries) {
   return changed;
 }
 
-/// Keeps only some nodes in FP32. The probe, on one sample, rules most choices out; the check decides.
+/// Keeps only some nodes in FP32. The probe, on one sample, rules most choices out; a judge of all samples
+/// decides.
 class Narrower : public ProbeTrial {
  public:
   /// `narrow` has all of them in FP16, and `probe` is of that plan.
-  Narrower(const Model& original, const Plan& narrow, const SampleSource& samples,
-           const CheckOptions& options, std::optional<double> seconds, Clock::time_point start, Probe* probe,
-           Progress* progress)
+  Narrower(const Model& original, const Plan& narrow, std::optional<double> seconds, Clock::time_point start,
+           Judge* judge, Probe* probe, Progress* progress)
       : ProbeTrial(probe),
         original_(original),
         narrow_(narrow),
-        samples_(samples),
-        options_(options),
+        judge_(judge),
         seconds_(seconds),
         start_(start),
-        progress_(progress) {
-    options_.plain = false;
-    options_.save_outputs.clear();
-  }
+        progress_(progress) {}
 
   bool Enough(const std::vector<size_t>& entries) override {
     const auto [known, is_new] = known_.try_emplace(entries, false);
@@ -63,9 +60,7 @@ class Narrower : public ProbeTrial {
     ++checks;
     Plan changed = narrow_;
     Set(&changed, entries, Precision::kFp32);
-    Progress silent;
-    return known->second =
-               Check(original_, Apply(original_, changed), samples_, options_, &silent).fixed.right;
+    return known->second = judge_->Right(Apply(original_, changed));
   }
   bool MayGoOn() override {
     const std::chrono::duration<double> spent = Clock::now() - start_;
@@ -77,8 +72,7 @@ class Narrower : public ProbeTrial {
  private:
   const Model& original_;
   const Plan& narrow_;
-  const SampleSource& samples_;
-  CheckOptions options_;
+  Judge* judge_;
   std::optional<double> seconds_;
   Clock::time_point start_;
   Progress* progress_;
@@ -98,7 +92,8 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   const Clock::time_point start = Clock::now();
   const Plan narrow = AllTakenBack(*plan, entries);
   Probe probe(original, narrow, samples, check, options);
-  Narrower narrower(original, narrow, samples, options, seconds, start, &probe, progress);
+  Judge judge(original, samples, options, probe.hardest());
+  Narrower narrower(original, narrow, seconds, start, &judge, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
   progress->End();
   for (const size_t entry : entries) {

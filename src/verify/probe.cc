@@ -78,8 +78,9 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   const bool two = ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice;
   OpenLanes(two);
   const Roundings all(size(), true);
-  uint64_t hardest = FindSample(samples, WorstSample(check)), tried = 0;
-  UseSample(samples, hardest);
+  hardest_ = FindSample(samples, WorstSample(check));
+  uint64_t tried = 0;
+  UseSample(samples, hardest_);
   worst_ = Distance(all);
   // The tolerance may have been missed elsewhere than where the relative error was largest.
   for (uint64_t i = 0; worst_ <= 1.0 && i < std::min<uint64_t>(samples.size(), kSamplesTried); ++i, ++tried) {
@@ -87,12 +88,12 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
     const double distance = Distance(all);
     if (distance <= worst_) continue;
     worst_ = distance;
-    hardest = i;
+    hardest_ = i;
   }
   if (tried > 0) {
     // Each lane starts with the sample that it stays with, so that both have sessions for its shapes.
     OpenLanes(two);
-    UseSample(samples, hardest);
+    UseSample(samples, hardest_);
     Distance(all);
   }
   MeasureWork();

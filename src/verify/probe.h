@@ -43,6 +43,8 @@ class Probe {
   /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not
   /// finite.
   double worst() const { return worst_; }
+  /// The index of the sample that it runs.
+  uint64_t hardest() const { return hardest_; }
   /// The same with these on. Each choice is run once and remembered.
   double Distance(const Roundings& on);
   /// Where the machine can run two choices at the same time and `likely[0]`, which is asked for next, is not
@@ -89,6 +91,7 @@ class Probe {
   std::vector<double> work_;  ///< Per plan entry: multiply-adds of the sample.
   double total_work_ = 0.0;
   double worst_ = 0.0;
+  uint64_t hardest_ = 0;
   std::unordered_map<Roundings, double> known_;  ///< Distances on the sample.
 };
 

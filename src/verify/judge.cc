@@ -1,0 +1,50 @@
+#include "verify/judge.h"
+
+#include <algorithm>
+#include <numeric>
+
+#include "halfsafe/error.h"
+#include "model/runnable.h"
+
+namespace halfsafe {
+
+Judge::Judge(const Model& original, const SampleSource& samples, const CheckOptions& options,
+             uint64_t hardest)
+    : samples_(samples),
+      options_(options),
+      part_(RunnablePart(ReferenceOf(original, options), !options.custom_op_libraries.empty())),
+      same_shapes_(SameShapes(samples)),
+      reference_(part_ ? *part_ : ReferenceOf(original, options), options, same_shapes_),
+      order_(samples.size()) {
+  std::iota(order_.begin(), order_.end(), uint64_t{0});
+  Prefer(hardest);
+}
+
+bool Judge::Right(const Model& fixed) {
+  const std::optional<Model> part = RunnablePart(fixed, !options_.custom_op_libraries.empty());
+  Candidate candidate(part ? *part : fixed, options_, same_shapes_, false, nullptr);
+  for (const uint64_t index : order_) {
+    ThrowIfInterrupted();
+    if (RightOn(index, &candidate)) continue;
+    Prefer(index);
+    return false;
+  }
+  return true;
+}
+
+bool Judge::RightOn(uint64_t index, Candidate* candidate) {
+  const Sample sample = samples_.Read(index);
+  const std::optional<RunOutputs> outputs = candidate->Run(sample);
+  if (!outputs) return false;
+  const RunOutputs expected = reference_.Run(index, sample);
+  candidate->Compare(reference_.names(), expected, *outputs, options_.tolerance);
+  const std::vector<OutputError>& errors = candidate->errors.outputs;
+  return std::all_of(errors.begin(), errors.end(), [](const OutputError& error) { return error.right; });
+}
+
+void Judge::Prefer(uint64_t index) {
+  const auto found = std::find(order_.begin(), order_.end(), index);
+  if (found != order_.end()) std::rotate(order_.begin(), found, found + 1);
+}
+
+}  // namespace halfsafe
