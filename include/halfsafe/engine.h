@@ -67,14 +67,15 @@ struct PinnedLayer {
 };
 
 struct BuildResult {
-  std::string tensorrt;  ///< "8.6.1"
+  std::string model_sha256;  ///< Of the original model.
+  std::string tensorrt;      ///< "8.6.1"
   std::string gpu;
   Typing typing = Typing::kWeak;
   std::vector<std::byte> engine;  ///< Empty where only parsing was asked for.
   double seconds = 0.0;           ///< Of the build.
   uint64_t network_layers = 0;    ///< Of the parsed network, before fusion.
   std::vector<PinnedLayer> pinned;
-  std::vector<std::string> warnings;  ///< TensorRT's, and ours.
+  std::vector<std::string> warnings;  ///< TensorRT's, and ours: all of them. Progress::Warn has each once.
 };
 
 /// Builds an engine from the original model and, where there is one, its plan. With weak typing the plan's
