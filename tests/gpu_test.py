@@ -1,8 +1,9 @@
-"""The usual recipe for FP16 overflow, to the letter, beside halfsafe's own FP32 plan, on a pre-norm transformer.
+"""Engines on a GPU: the usual recipe for FP16 overflow, to the letter, beside halfsafe's own FP32 plan, on a pre-norm
+transformer; and latencies of layers on their way into a plan.
 
 The recipe pins what writes a tensor past 65504 and nothing else. What reads such a tensor in FP16 reads infinity, so halfsafe's
 plan has the readers in FP32 too. Plans, and what the emulation makes of them, are checked everywhere; engines only where the
-tool is built with a TensorRT that has weak typing (8.6 to 10.x) and a GPU is there: else that test is skipped and says why.
+tool is built with a TensorRT that has weak typing (8.6 to 10.x) and a GPU is there: else those tests are skipped and say why.
 
 HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 """
@@ -28,7 +29,20 @@ def new_nonfinite(errors: dict[str, Any]) -> int:
     return sum(output["new_nonfinite"] for output in errors["outputs"])
 
 
-class RecipeTest(support.ToolTest):
+class EngineToolTest(support.ToolTest):
+    def build(self, model: pathlib.Path, samples: pathlib.Path, name: str,
+              *arguments: object) -> tuple[pathlib.Path, dict[str, Any]]:
+        """The engine, and the result of its build; skips the test where none can be built."""
+        engine, result = self.folder / f"{name}.engine", self.folder / f"{name}.build.json"
+        done = self.tool("build", model, "--typing", "weak", "--data", samples, "--own-kernels", "--opt-level", "1",
+                         "-o", engine, "--json", result, *arguments, code=None)
+        if done.returncode == UNAVAILABLE:
+            self.skipTest(done.stderr.strip().removeprefix("halfsafe: "))
+        self.assertEqual(done.returncode, OK, done.stderr)
+        return engine, read_json(result)
+
+
+class RecipeTest(EngineToolTest):
     def setUp(self) -> None:
         super().setUp()
         folder = rescale_models.write_model(NAME, self.folder, SAMPLES)
@@ -83,19 +97,10 @@ class RecipeTest(support.ToolTest):
                 nonfinite = new_nonfinite(read_json(result)["fixed_model"])
                 self.assertEqual(nonfinite == 0, code == OK)
 
-    def build(self, plan: pathlib.Path) -> tuple[pathlib.Path, dict[str, Any]]:
-        engine, result = plan.with_suffix(".engine"), plan.with_suffix(".build.json")
-        done = self.tool("build", self.model, "--plan", plan, "--typing", "weak", "--data", self.samples, "--own-kernels",
-                         "--opt-level", "1", "-o", engine, "--json", result, code=None)
-        if done.returncode == UNAVAILABLE:
-            self.skipTest(done.stderr.strip().removeprefix("halfsafe: "))
-        self.assertEqual(done.returncode, OK, done.stderr)
-        return engine, read_json(result)
-
     def test_an_engine_by_the_recipe_is_not_finite_and_one_by_the_plan_is_right(self) -> None:
         engines = {}
         for plan in (self.recipe, self.own):
-            engines[plan.name], built = self.build(plan)
+            engines[plan.name], built = self.build(self.model, self.samples, plan.stem, "--plan", plan)
             self.assertEqual(built["typing"], "weak")
             self.assertEqual({pin["node"] for pin in built["pinned"]}, self.wide(plan))
             self.assertEqual({pin["precision"] for pin in built["pinned"]}, {"fp32"})
@@ -107,6 +112,28 @@ class RecipeTest(support.ToolTest):
         self.assertGreater(new_nonfinite(by_name[self.recipe.name]), 0)
         self.assertEqual(new_nonfinite(by_name[self.own.name]), 0)
         self.assertTrue(by_name[self.own.name]["right"])
+
+
+class LatenciesTest(EngineToolTest):
+    def test_plan_takes_what_bench_measures(self) -> None:
+        folder = rescale_models.write_model("conv_stack", self.folder, 1, gain=1.0)
+        model, samples, latencies = folder / "model.onnx", folder / "samples", self.folder / "latencies.json"
+        wide, _ = self.build(model, samples, "fp32")
+        half, _ = self.build(model, samples, "fp16", "--fp16")
+        done = self.tool("bench", model, wide, half, "--data", samples, "--runs", "5", "--save-latencies", latencies)
+        self.assertIn("fp32.engine: ", done.stderr)
+        table = read_json(latencies)
+        nodes = {node.name or node.output[0] for node in onnx.load(model).graph.node}
+        named = [name for entry in table["nodes"] for name in entry["name"].split(" + ")]
+        self.assertEqual(len(named), len(set(named)))
+        self.assertLessEqual(set(named), nodes)
+        convolutions = {node.name or node.output[0] for node in onnx.load(model).graph.node if node.op_type == "Conv"}
+        self.assertGreater(len(convolutions & set(named)), len(convolutions) / 2)
+        for entry in table["nodes"]:
+            self.assertGreater(entry["fp16_us"], 0.0)
+            self.assertGreater(entry["fp32_us"], 0.0)
+        done = self.tool("fix", model, "--data", samples, "--cost", latencies, "-o", self.folder / "fixed.onnx")
+        self.assertNotIn("no nodes of the model", done.stderr + done.stdout)
 
 
 if __name__ == "__main__":
