@@ -9,10 +9,15 @@
 usage: engines.py prepare MODELS_DIR PACKAGE --halfsafe BINARY [--models NAME...] [--samples N] [--batch N | NAME=N]...
        engines.py run PACKAGE OUT --halfsafe BINARY [--models NAME...] [--level N] [--jobs N] [--budget SECONDS]
        engines.py table OUT
+       engines.py parse MODELS --halfsafe BINARY
 
 `prepare` needs no GPU: plans, and what the emulation says of them. `run` writes OUT/results.jsonl, a line an engine,
-and every engine's layers; engines of one model are built `--jobs` at a time within `--budget` and timed one by one after. MODELS_DIR holds
-NAME/model.onnx and NAME/samples/*.npz, as tests/real_models.py and tests/rescale_models.py write them.
+and every engine's layers; engines of one model are built `--jobs` at a time within `--budget` and timed one by one after.
+MODELS_DIR holds NAME/model.onnx and NAME/samples/*.npz, as tests/real_models.py and tests/rescale_models.py write them.
+
+`parse` has TensorRT 10 or newer parse models that `apply` or `fix` wrote, as strongly typed: what it says is a table, and the
+exit code 1 where one was not parsed, 5 where there is no GPU or no such TensorRT. They are MODELS/NAME.onnx or
+MODELS/FOLDER/NAME.onnx; a folder `samples` beside them gives their shapes, else free dimensions are 1.
 """
 
 from __future__ import annotations
@@ -22,6 +27,7 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -145,6 +151,40 @@ def table(options: argparse.Namespace) -> None:
                   f"| {error if error is None else f'{error:.2g}'} | {theirs} | {verdicts} | {pins} | {nodes} |")
 
 
+UNAVAILABLE = 5  # halfsafe's exit code without TensorRT, a GPU, or strong typing.
+
+
+def parse_model(model: Path, halfsafe: str, out: Path) -> tuple[bool, str, str]:
+    """Whether TensorRT parses it, the number of layers, and what TensorRT says."""
+    samples = model.parent / "samples"
+    data = ["--data", samples] if samples.is_dir() else ["--random", "1"]
+    done = subprocess.run([halfsafe, "build", model, "--parse-only", "--typing", "strong", "-q", "--json", out, *data],
+                          capture_output=True, text=True, check=False)
+    if done.returncode == UNAVAILABLE:
+        print(f"engines.py: {done.stderr.strip()}", file=sys.stderr)
+        sys.exit(UNAVAILABLE)
+    if done.returncode != 0:
+        return False, "", " ".join(done.stderr.split()) or f"exit {done.returncode}"
+    built = json.loads(out.read_text(encoding="utf-8"))
+    return True, str(built["network_layers"]), "; ".join(dict.fromkeys(built["warnings"]))
+
+
+def parse_models(options: argparse.Namespace) -> int:
+    models = sorted([*options.models_dir.glob("*.onnx"), *options.models_dir.glob("*/*.onnx")])
+    if not models:
+        sys.exit(f"engines.py: no .onnx files in {options.models_dir}")
+    rows, succeeded = [], 0
+    with tempfile.TemporaryDirectory() as folder:
+        for model in models:
+            parsed, layers, messages = parse_model(model, options.halfsafe, Path(folder) / "build.json")
+            name, said = model.relative_to(options.models_dir), messages.replace("|", "\\|")
+            rows.append(f"| {name} | {'yes' if parsed else '**no**'} | {layers} | {said} |")
+            succeeded += parsed
+    print("| model | parsed | layers | messages |\n|---|---|---|---|", *rows, sep="\n")
+    print(f"\n{succeeded} of {len(models)} parsed")
+    return 0 if succeeded == len(models) else 1
+
+
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -160,6 +200,9 @@ def parse() -> argparse.Namespace:
     second.add_argument("--jobs", type=int, default=1)
     second.add_argument("--budget", type=float, default=3600.0)
     second.add_argument("--ways", nargs="+", choices=WAYS)
+    third = commands.add_parser("parse")
+    third.add_argument("models_dir", type=Path, metavar="MODELS")
+    third.add_argument("--halfsafe", default="halfsafe")
     for command in (first, second):
         command.add_argument("--halfsafe", default="halfsafe")
         command.add_argument("--models", nargs="+", default=[])
@@ -178,6 +221,8 @@ def main() -> int:
         prepare(options)
     elif options.command == "run":
         Runner(options).run()
+    elif options.command == "parse":
+        return parse_models(options)
     else:
         table(options)
     return 0

@@ -67,14 +67,15 @@ struct PinnedLayer {
 };
 
 struct BuildResult {
-  std::string tensorrt;  ///< "8.6.1"
+  std::string model_sha256;  ///< Of the original model.
+  std::string tensorrt;      ///< "8.6.1"
   std::string gpu;
   Typing typing = Typing::kWeak;
   std::vector<std::byte> engine;  ///< Empty where only parsing was asked for.
   double seconds = 0.0;           ///< Of the build.
   uint64_t network_layers = 0;    ///< Of the parsed network, before fusion.
   std::vector<PinnedLayer> pinned;
-  std::vector<std::string> warnings;  ///< TensorRT's, and ours.
+  std::vector<std::string> warnings;  ///< TensorRT's, and ours: all of them. Progress::Warn has each once.
 };
 
 /// Builds an engine from the original model and, where there is one, its plan. With weak typing the plan's
@@ -186,6 +187,7 @@ TraceResult TraceEngine(const Model& model, const Plan* plan, const SampleSource
 struct BenchOptions {
   int runs = 200;          ///< Timed runs of each engine.
   int warm_up = 20;        ///< Runs before, and no less than 0.3 s.
+  bool inspect = false;    ///< Also ask what the engines' layers are.
   bool cuda_graph = true;  ///< Also time the launches as one CUDA graph, where it can be captured.
   int64_t batch = 1;       ///< How often each sample is repeated along a free first axis.
   Tolerance tolerance;
@@ -208,7 +210,8 @@ struct EngineBench {
   double samples_per_second = 0.0;  ///< From the median, the CUDA graph's where there is one.
   uint64_t device_bytes = 0;        ///< Weights and scratch memory.
   std::vector<LayerTime> layers;
-  ModelErrors errors;  ///< Against FP32 on ONNX Runtime, on every sample.
+  EngineLayers inspected;  ///< Where it was asked for. Its layers have the names that `layers` has.
+  ModelErrors errors;      ///< Against FP32 on ONNX Runtime, on every sample.
 };
 
 struct BenchResult {
@@ -228,6 +231,20 @@ struct NamedEngine {
 /// other inputs and outputs than the model; for samples that no profile fits.
 BenchResult BenchEngines(const Model& model, const std::vector<NamedEngine>& engines,
                          const SampleSource& samples, const BenchOptions& options, Progress* progress);
+
+/// Times of engines' layers as plans take them.
+struct MeasuredLatencies {
+  Latencies latencies;
+  std::vector<std::string> notes;  ///< How much of the engines' time it holds, and what was left out.
+};
+
+/// What the model's nodes take in FP16, BF16 and FP32, of engines that were benchmarked with
+/// BenchOptions::inspect. A layer has the precision of the floats that it reads and writes; one that converts
+/// has none. Nodes that some engine has in one layer are one entry, and so are those of layers that overlap
+/// between engines. An entry has the time of all its layers, the least where several engines have it in one
+/// precision; without both FP16 and FP32 there is none. Throws Error(kBadInput) for engines that don't say
+/// what types layers have.
+MeasuredLatencies MeasureLatencies(const Model& model, const BenchResult& bench);
 
 /// A plan's types in the words of another tool.
 struct ToolArguments {

@@ -120,6 +120,7 @@ std::string Explain(const Model& model, const RangeTable& ranges, const Plan& pl
 /// Names of the tensors that overflow: past the threshold, or with infinite values or NaN; in graph order.
 std::vector<std::string> OverflowingTensors(const RangeTable& ranges, double threshold);
 
+std::string ToJson(const Latencies& table);
 std::string ToJson(const Plan& plan);
 /// Throws Error(kBadInput) that names `where` and what is wrong.
 Plan PlanFromJson(std::string_view text, std::string_view where);

@@ -89,13 +89,15 @@ struct BenchCommand {
   CommonOptions common;
   BenchOptions options;
   std::vector<std::string> engines;
+  std::string latencies;
   bool no_cuda_graph = false;
 
   ExitCode Run() {
-    RequireWritable(common.json);
+    for (const std::string& path : {common.json, latencies}) RequireWritable(path);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const auto samples = OpenData(model, common, &progress);
+    options.inspect = !latencies.empty();
     options.threads = common.threads;
     options.custom_op_libraries = Paths(common.custom_ops);
     options.cuda_graph = !no_cuda_graph;
@@ -104,9 +106,22 @@ struct BenchCommand {
     const BenchResult result = BenchEngines(model, files, *samples, options, &progress);
     if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(result));
     if (!common.quiet) fmt::print("{}", ToText(result, TerminalWidth(), UseColor()));
+    if (!latencies.empty()) SaveLatencies(MeasureLatencies(model, result));
     const bool right = std::all_of(result.engines.begin(), result.engines.end(),
                                    [](const EngineBench& engine) { return engine.errors.right; });
     return right ? ExitCode::kOk : ExitCode::kNotRight;
+  }
+
+  void SaveLatencies(const MeasuredLatencies& measured) const {
+    if (!common.quiet) {
+      for (const std::string& note : measured.notes) fmt::print(stderr, "halfsafe: note: {}\n", note);
+    }
+    if (measured.latencies.nodes.empty()) {
+      throw BadInput(
+          "no layer was measured in both FP16 and FP32, so there are no latencies to save: give an engine of "
+          "the model in FP32 and one that was built with --fp16");
+    }
+    WriteFileAtomically(latencies, ToJson(measured.latencies));
   }
 
   /// NAME=FILE, or FILE, which is then the name too.
@@ -145,6 +160,8 @@ Command SetUpBench(CLI::App* app) {
       ->check(CLI::PositiveNumber);
   app->add_option("--warm-up", command->options.warm_up, "Runs before, and at least 0.3 s (default 20)")
       ->check(CLI::PositiveNumber);
+  app->add_option("--save-latencies", command->latencies,
+                  "What layers take in FP16 and in FP32, for --cost of plan and fix: needs engines of both");
   app->add_flag("--no-cuda-graph", command->no_cuda_graph, "Don't time the engine as a CUDA graph too");
   AddTolerance(app, &command->options.tolerance);
   AddPlugins(app, &command->options.plugins);

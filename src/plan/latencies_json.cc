@@ -15,10 +15,31 @@ double Latency(const JsonReader& json, const char* key) {
   return value;
 }
 
+constexpr char kFormat[] = "halfsafe-latencies";
+constexpr int kVersion = 1;
+
 }  // namespace
 
+std::string ToJson(const Latencies& table) {
+  nlohmann::ordered_json json = {{"format", kFormat},
+                                 {"version", kVersion},
+                                 {"model_sha256", table.model_sha256},
+                                 {"batch", table.batch}};
+  if (table.cast_us) json["cast_us"] = *table.cast_us;
+  if (table.bytes_per_us) json["bytes_per_us"] = *table.bytes_per_us;
+  json["nodes"] = nlohmann::ordered_json::array();
+  for (const NodeLatency& node : table.nodes) {
+    auto& entry = json["nodes"].emplace_back();
+    entry["name"] = node.name;
+    entry["fp16_us"] = node.fp16_us;
+    entry["fp32_us"] = node.fp32_us;
+    if (node.bf16_us) entry["bf16_us"] = *node.bf16_us;
+  }
+  return DumpJson(json);
+}
+
 Latencies LatenciesFromJson(std::string_view text, std::string_view where) {
-  const JsonDocument document(text, where, "halfsafe-latencies", 1);
+  const JsonDocument document(text, where, kFormat, kVersion);
   const JsonReader& root = document.root();
   Latencies table;
   table.model_sha256 = root.String("model_sha256");

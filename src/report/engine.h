@@ -7,7 +7,7 @@
 namespace halfsafe {
 
 // What the commands around TensorRT have to say, as tables for a terminal of `width` columns; `color` marks
-// verdicts, never alone.
+// verdicts, never alone. Warnings are left to Progress::Warn, which has shown them when they came.
 
 std::string ToText(const BuildResult& result, int width, bool color);
 std::string ToText(const EngineReport& report, int width, bool color);

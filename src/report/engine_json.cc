@@ -7,7 +7,8 @@ namespace {
 constexpr int kVersion = 1;
 
 Json Fields(const BuildResult& result) {
-  Json json = {{"tensorrt", result.tensorrt},
+  Json json = {{"model_sha256", result.model_sha256},
+               {"tensorrt", result.tensorrt},
                {"gpu", result.gpu},
                {"typing", TypingName(result.typing)},
                {"engine_bytes", result.engine.size()},

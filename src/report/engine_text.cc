@@ -26,12 +26,6 @@ std::string Upper(std::string_view text) {
   return upper;
 }
 
-std::string Warnings(const std::vector<std::string>& warnings) {
-  std::string text;
-  for (const std::string& warning : warnings) text += fmt::format("warning: {}\n", warning);
-  return text;
-}
-
 std::string More(size_t rows) { return rows > kRows ? fmt::format("  ... and {} more\n", rows - kRows) : ""; }
 
 // ---- build
@@ -191,9 +185,7 @@ std::string WorstError(const ModelErrors& errors) {
 
 }  // namespace
 
-std::string ToText(const BuildResult& result, int width, bool /*color*/) {
-  return BuildLines(result, width) + Warnings(result.warnings);
-}
+std::string ToText(const BuildResult& result, int width, bool /*color*/) { return BuildLines(result, width); }
 
 std::string ToText(const EngineReport& report, int width, bool color) {
   std::string text =
@@ -217,7 +209,6 @@ std::string ToText(const TraceResult& result, int width, bool color) {
   if (!result.hidden.empty())
     text += fmt::format("Not shown by the engine: {}\n", Plural(result.hidden.size(), "tensor"));
   text += "Showing tensors changes what TensorRT fuses: a fault may move, or go, when they are not shown\n";
-  text += Warnings(result.build.warnings);
   const bool right = !result.first_nonfinite && !result.first_bad;
   return text +
          Verdict(

@@ -86,6 +86,7 @@ BenchResult BenchEngines(const Model& whole, const std::vector<NamedEngine>& fil
     EngineBench bench = Measure(engines[k]->Time(*first, options), *engines[k], options.batch);
     bench.name = files[k].name;
     bench.errors = std::move(errors[k]);
+    if (options.inspect) bench.inspected = LayersFromJson(engines[k]->Inspect(), bench.name);
     result.engines.push_back(std::move(bench));
     progress->Step();
   }

@@ -3,6 +3,7 @@
 #include "halfsafe/error.h"
 #include "tensorrt/constraints.h"
 #include "tensorrt/prepare.h"
+#include "tensorrt/warnings.h"
 
 namespace halfsafe {
 namespace {
@@ -31,10 +32,13 @@ BuildResult BuildPrepared(const Model& model, const Prepared& prepared, const Bu
     (prepared.rewritten ? *prepared.rewritten : model).Save(request.model);
   }
   BuildResult result;
+  result.model_sha256 = model.sha256();
   result.tensorrt = backend->version();
   result.gpu = backend->gpu();
   result.typing = request.typing;
-  result.warnings = prepared.warnings;
+  Warnings ours(progress);
+  for (const std::string& warning : prepared.warnings) ours.Add(warning);
+  result.warnings = ours.all();
   request.constrain = [&](const std::vector<NetworkLayer>& layers) {
     return ChooseConstraints(prepared.pinned, layers, backend->has_bf16(), &result.pinned);
   };

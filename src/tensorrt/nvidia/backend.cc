@@ -71,8 +71,7 @@ void Logger::log(Severity severity, const char* message) noexcept {
   if (severity > Severity::kWARNING) return;
   try {
     if (severity == Severity::kWARNING) {
-      warnings_.emplace_back(message);
-      progress_->Warn(fmt::format("TensorRT: {}", message));
+      warnings_.Add(message, "TensorRT: ");
     } else {
       last_error_ = message;
     }

@@ -7,24 +7,24 @@
 #include <vector>
 
 #include "tensorrt/backend.h"
+#include "tensorrt/warnings.h"
 
 namespace halfsafe {
 
 /// TensorRT's messages, from warnings on. Errors come when a call fails; the last one says why.
 class Logger : public nvinfer1::ILogger {
  public:
-  explicit Logger(Progress* progress) : progress_(progress) {}
+  explicit Logger(Progress* progress) : warnings_(progress) {}
   void log(Severity severity, const char* message) noexcept override;
 
   /// The last error, behind ": "; nothing where there was none.
   std::string Reason() const;
-  const std::vector<std::string>& warnings() const { return warnings_; }
+  const std::vector<std::string>& warnings() const { return warnings_.all(); }
   void ForgetErrors() { last_error_.clear(); }
 
  private:
-  Progress* progress_;
   std::string last_error_;
-  std::vector<std::string> warnings_;
+  Warnings warnings_;
 };
 
 /// TensorRT reports failure by null and false. Throws Error(`code`) with the reason from the log.

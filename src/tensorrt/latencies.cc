@@ -1,0 +1,179 @@
+#include "tensorrt/latencies.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <set>
+
+#include "halfsafe/error.h"
+#include "model/graph_index.h"
+#include "tensorrt/places.h"
+
+namespace halfsafe {
+namespace {
+
+constexpr auto kFp16 = static_cast<size_t>(Precision::kFp16);
+constexpr auto kBf16 = static_cast<size_t>(Precision::kBf16);
+constexpr auto kFp32 = static_cast<size_t>(Precision::kFp32);
+
+/// Sets of nodes that grow together.
+class Groups {
+ public:
+  explicit Groups(size_t size) : parent_(size) { std::iota(parent_.begin(), parent_.end(), size_t{0}); }
+  size_t Of(size_t node) {
+    while (parent_[node] != node) node = parent_[node] = parent_[parent_[node]];
+    return node;
+  }
+  void Join(size_t a, size_t b) { parent_[std::max(Of(a), Of(b))] = std::min(Of(a), Of(b)); }
+
+ private:
+  std::vector<size_t> parent_;
+};
+
+/// An engine's layers by name, as its profiler tells them apart, and which nodes each computes.
+struct LayersOfNodes {
+  std::map<std::string, std::vector<size_t>> nodes;
+  std::map<std::string, std::vector<const EngineLayer*>> layers;
+  std::map<std::string, double> times;
+  bool narrow = false;  ///< Some layer reads or writes FP16 or BF16.
+};
+
+bool IsNarrow(const StoredTensor& tensor) {
+  return tensor.dtype == DType::kFloat16 || tensor.dtype == DType::kBfloat16;
+}
+
+LayersOfNodes FindLayers(const std::vector<std::string>& nodes, const EngineBench& engine) {
+  LayersOfNodes found;
+  for (const EngineLayer& layer : engine.inspected.layers) {
+    found.layers[layer.name].push_back(&layer);
+    found.narrow = found.narrow || std::any_of(layer.inputs.begin(), layer.inputs.end(), IsNarrow) ||
+                   std::any_of(layer.outputs.begin(), layer.outputs.end(), IsNarrow);
+  }
+  for (const LayerTime& time : engine.layers) found.times[time.layer] += time.median_us;
+  const NodePlaces places(engine.inspected, nodes);
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    if (const std::vector<NodePlace>* of_node = places.Find(nodes[i])) {
+      for (const NodePlace& place : *of_node) found.nodes[place.layer->name].push_back(i);
+    } else if (const EngineLayer* region = places.RegionOf(nodes[i])) {
+      found.nodes[region->name].push_back(i);
+    }
+  }
+  return found;
+}
+
+/// The precisions that a layer is seen in. More than one says that it isn't known what it computes in: it
+/// converts. So does a region with FP32 around it in an engine that has narrower types, as they may be
+/// inside.
+std::set<size_t> PrecisionsOf(const EngineLayer& layer, bool narrow_engine) {
+  std::set<size_t> precisions;
+  for (const auto* tensors : {&layer.inputs, &layer.outputs}) {
+    for (const StoredTensor& tensor : *tensors) {
+      if (tensor.dtype == DType::kFloat) precisions.insert(kFp32);
+      if (tensor.dtype == DType::kFloat16) precisions.insert(kFp16);
+      if (tensor.dtype == DType::kBfloat16) precisions.insert(kBf16);
+      if (tensor.dtype == DType::kUndefined || tensor.dtype == DType::kDouble)
+        precisions.insert({kFp32, kFp16});
+    }
+  }
+  if (layer.region && narrow_engine && precisions == std::set{kFp32}) precisions.insert(kFp16);
+  return precisions;
+}
+
+/// What one engine spends on a group, and in which precision.
+struct GroupTime {
+  std::set<size_t> precisions;
+  double us = 0.0;
+  bool timed = false;  ///< The profiler knows a layer of it.
+};
+
+/// Microseconds by precision, where known.
+using Times = std::array<std::optional<double>, 3>;
+
+/// Adds what an engine spends on each group; returns the share of its time that some group has.
+double AddTimes(const LayersOfNodes& engine, Groups* groups, std::map<size_t, Times>* measured) {
+  std::map<size_t, GroupTime> spent;
+  double found = 0.0, all = 0.0;
+  for (const auto& [name, nodes] : engine.nodes) {
+    GroupTime& group = spent[groups->Of(nodes.front())];
+    for (const EngineLayer* layer : engine.layers.at(name))
+      group.precisions.merge(PrecisionsOf(*layer, engine.narrow));
+    // Layers that do nothing in a run are not timed.
+    if (const auto time = engine.times.find(name); time != engine.times.end()) {
+      group.us += time->second;
+      group.timed = true;
+    }
+  }
+  for (const auto& [id, group] : spent) {
+    if (group.precisions.size() != 1 || !group.timed) continue;
+    std::optional<double>& us = (*measured)[id][*group.precisions.begin()];
+    us = us ? std::min(*us, group.us) : group.us;
+    found += group.us;
+  }
+  for (const auto& [name, us] : engine.times) all += us;
+  return all > 0.0 ? found / all : 0.0;
+}
+
+}  // namespace
+
+MeasuredLatencies GroupLatencies(const std::vector<std::string>& nodes,
+                                 const std::vector<EngineBench>& engines) {
+  MeasuredLatencies result;
+  Groups groups(nodes.size());
+  std::vector<LayersOfNodes> found;
+  for (const EngineBench& engine : engines) {
+    if (!engine.inspected.detailed) {
+      throw BadInput(
+          fmt::format("{} doesn't say what types its layers have, so their times are of no "
+                      "precision: build it with halfsafe build, or with "
+                      "--profilingVerbosity=detailed",
+                      engine.name));
+    }
+    found.push_back(FindLayers(nodes, engine));
+    for (const auto& [name, of_layer] : found.back().nodes)
+      for (const size_t node : of_layer) groups.Join(of_layer.front(), node);
+  }
+  std::map<size_t, Times> measured;
+  for (size_t k = 0; k < engines.size(); ++k) {
+    const double share = AddTimes(found[k], &groups, &measured);
+    result.notes.push_back(
+        fmt::format("{}: {:.0f}% of its time is in layers of one precision that compute nodes of the model",
+                    engines[k].name, 100.0 * share));
+  }
+  std::map<size_t, std::vector<std::string>> members;
+  for (size_t i = 0; i < nodes.size(); ++i) members[groups.Of(i)].push_back(nodes[i]);
+  size_t halves = 0;
+  for (const auto& [id, times] : measured) {
+    if (!times[kFp16] || !times[kFp32]) {
+      ++halves;
+      continue;
+    }
+    result.latencies.nodes.push_back(
+        {fmt::format("{}", fmt::join(members[id], " + ")), *times[kFp16], *times[kFp32], times[kBf16]});
+  }
+  if (halves > 0) {
+    result.notes.push_back(
+        fmt::format("{} measured layers were not seen in both FP16 and FP32: estimates stand", halves));
+  }
+  return result;
+}
+
+MeasuredLatencies MeasureLatencies(const Model& model, const BenchResult& bench) {
+  std::vector<std::string> nodes;
+  // Constants are no work, and a region's time must not go to them for their size.
+  for (const NodeInfo& node : model.index().nodes())
+    if (node.proto->op_type() != "Constant") nodes.push_back(node.name);
+  MeasuredLatencies result = GroupLatencies(nodes, bench.engines);
+  result.latencies.model_sha256 = model.sha256();
+  const std::vector<InputSpec> inputs = model.Inputs();
+  const bool batched = std::any_of(inputs.begin(), inputs.end(), [](const InputSpec& input) {
+    return !input.shape.empty() && input.shape.front() == -1;
+  });
+  result.latencies.batch = batched ? static_cast<double>(bench.batch) : 1.0;
+  return result;
+}
+
+}  // namespace halfsafe
