@@ -1,4 +1,4 @@
-"""Runs a process within limits of time and memory, and measures it. Used by bench/run and bench/repair."""
+"""Runs a process within limits of time and memory, and measures it. Used by what bench/ has to run."""
 
 from __future__ import annotations
 
@@ -68,3 +68,9 @@ def run_process(command: list[str], outcome: Outcome, seconds_left: float, log: 
         tail = log.read_text(errors="replace").splitlines()[-5:]
         print(*[f"  {line[:300]}" for line in tail], sep="\n", file=sys.stderr)
     return elapsed
+
+
+def run_once(command: Sequence[object], seconds: float, log: Path, allowed: Sequence[int] = (0,)) -> Outcome:
+    outcome = Outcome()
+    outcome.seconds.append(run_process([str(word) for word in command], outcome, seconds, log, allowed))
+    return outcome

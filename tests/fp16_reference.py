@@ -55,7 +55,7 @@ def compare(original: ModelProto, other: ModelProto, samples: Iterable[Sample]) 
     names = [output.name for output in first.get_outputs()]
     worst = dict.fromkeys(names, 0.0)
     for sample in samples:
-        expected, found = first.run(names, _fed(first, sample)), second.run(names, _fed(second, sample))
+        expected, found = first.run(names, fed(first, sample)), second.run(names, fed(second, sample))
         for name, want, have in zip(names, expected, found):
             worst[name] = max(worst[name], relative_l2(want, have))
     return worst
@@ -85,7 +85,7 @@ def session(model: ModelProto) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
 
-def _fed(runner: onnxruntime.InferenceSession, sample: Sample) -> Sample:
+def fed(runner: onnxruntime.InferenceSession, sample: Sample) -> Sample:
     """The sample in the types that a model declares: a converted model may take FP16 where the original took FP32."""
     types = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
     return {

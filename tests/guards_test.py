@@ -53,11 +53,8 @@ class GuardTest(FixTest):
                 self.check_zero_is_guarded(fixed)
 
     def check_zero_is_guarded(self, fixed: ModelProto) -> None:
-        emulated = fp16_reference.emulate(fixed)
-        zeros = {"x": np.ones(4, np.float16), "v": np.zeros(4, np.float16)}
-        expects = {value.name: value.type.tensor_type.elem_type for value in emulated.graph.input}
-        found, = fp16_reference.session(emulated).run(
-            None, {name: array.astype(np.float32 if expects[name] == 1 else np.float16) for name, array in zeros.items()})
+        runner = fp16_reference.session(fp16_reference.emulate(fixed))
+        found, = runner.run(None, fp16_reference.fed(runner, {"x": np.ones(4), "v": np.zeros(4)}))
         self.assertTrue(np.isfinite(found).all())
 
     def test_smaller_values_keep_their_epsilon(self) -> None:

@@ -12,16 +12,14 @@ import unittest
 import support
 from support import np, onnx, read_json
 
-import onnxruntime
+import exactness
 from onnx import TensorProto, helper, numpy_helper
 
 OK, USAGE, UNAVAILABLE = 0, 2, 5
 
 
 def run(path, feeds):
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]).run(None, feeds)
+    return exactness.session(path, optimized=False).run(None, feeds)
 
 
 class TensorRtTest(support.ToolTest):

@@ -1,11 +1,7 @@
 #include "model/opset.h"
 
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <onnx/defs/parser.h>
-
-#include "data/test_support.h"
 #include "halfsafe/error.h"
+#include "model/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -13,21 +9,11 @@ namespace {
 using testing::HasSubstr;
 
 onnx::ModelProto OldModel(const std::string& op = "Hardmax") {
-  onnx::ModelProto proto;
-  const std::string text = R"(<ir_version: 3, opset_import: ["": 9]>
+  return ParsedProto(R"(<ir_version: 3, opset_import: ["": 9]>
       graph (float[a, b, c] x) => (float[d, e, f] y) {
         h = )" + op + R"( (x)
         [cut] y = Slice <starts = [0], ends = [1]> (h)
-      })";
-  const auto status = onnx::OnnxParser::Parse(proto, text.c_str());
-  EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
-  return proto;
-}
-
-Model Loaded(const onnx::ModelProto& proto) {
-  const TempFolder folder;
-  WriteText(folder.path() / "model.onnx", proto.SerializeAsString());
-  return Model::Load(folder.path() / "model.onnx");
+      })");
 }
 
 TEST(OpsetTest, NodesKeepTheNamesThatTheyGoBy) {

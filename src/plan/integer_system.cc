@@ -28,28 +28,18 @@ void AddTo(LinearSum* sum, const LinearSum& other, int factor) {
 }
 
 int IntegerSystem::AddVariable() {
-  parent_.push_back(static_cast<int>(parent_.size()));
   value_.emplace_back();
   solved_.push_back(false);
   users_.emplace_back();
-  return parent_.back();
+  return static_cast<int>(joined_.Add());
 }
 
+// The earliest variable stands for all, so that the order of the graph stays the order of the search.
 int IntegerSystem::Representative(int variable) const {
-  while (parent_[static_cast<size_t>(variable)] != variable) {
-    int& parent = parent_[static_cast<size_t>(variable)];
-    parent = parent_[static_cast<size_t>(parent)];
-    variable = parent;
-  }
-  return variable;
+  return static_cast<int>(joined_.First(static_cast<size_t>(variable)));
 }
 
-void IntegerSystem::Join(int a, int b) {
-  a = Representative(a);
-  b = Representative(b);
-  // The earlier variable stands for both, so that the order of the graph stays the order of the search.
-  if (a != b) parent_[static_cast<size_t>(std::max(a, b))] = std::min(a, b);
-}
+void IntegerSystem::Join(int a, int b) { joined_.Join(static_cast<size_t>(a), static_cast<size_t>(b)); }
 
 LinearSum IntegerSystem::Resolve(const LinearSum& sum) const {
   LinearSum result;

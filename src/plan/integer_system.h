@@ -3,6 +3,8 @@
 #include <functional>
 #include <vector>
 
+#include "base/disjoint_sets.h"
+
 namespace halfsafe {
 
 /// factor * variable.
@@ -36,7 +38,7 @@ class IntegerSystem {
  private:
   void Solve(int variable, LinearSum value);
 
-  mutable std::vector<int> parent_;
+  DisjointSets joined_;
   std::vector<LinearSum> value_;  ///< Per solved variable, in free ones.
   std::vector<bool> solved_;
   std::vector<std::vector<int>> users_;  ///< Per free variable: solved ones whose value may name it.

@@ -1,9 +1,5 @@
-#include <gmock/gmock.h>
-#include <gtest/gtest.h>
-#include <onnx/defs/parser.h>
-
-#include "data/test_support.h"
 #include "halfsafe/rewrite.h"
+#include "model/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -13,20 +9,17 @@ using testing::IsEmpty;
 
 class WeakTest : public testing::Test {
  protected:
-  WeakTest() : model_(Parse(folder_)) {}
+  WeakTest() : model_(Named()) {}
 
-  static Model Parse(const TempFolder& folder) {
-    onnx::ModelProto proto;
-    const auto status = onnx::OnnxParser::Parse(proto, R"(<ir_version: 8, opset_import: ["": 17]>
+  static Model Named() {
+    onnx::ModelProto proto = ParsedProto(R"(<ir_version: 8, opset_import: ["": 17]>
         g (float[4] x, float[4] w) => (float[4] y) {
           a = Mul (x, w)
           b = Relu (a)
           y = Exp (b)
         })");
-    EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
     proto.mutable_graph()->mutable_node(2)->set_name("exp");
-    WriteText(folder / "model.onnx", proto.SerializeAsString());
-    return Model::Load(folder / "model.onnx");
+    return Loaded(proto);
   }
 
   /// `b` stored as b * 2^-exponent, which Exp can't read as it is.
@@ -45,7 +38,6 @@ class WeakTest : public testing::Test {
     return names;
   }
 
-  const TempFolder folder_;
   const Model model_;
 };
 

@@ -1,6 +1,4 @@
-#include <onnx/defs/parser.h>
-
-#include "data/test_support.h"
+#include "model/test_support.h"
 #include "tensorrt/prepare.h"
 #include "tensorrt/warnings.h"
 
@@ -41,13 +39,8 @@ class TalkativeBackend : public Backend {
 };
 
 TEST(BuildTest, WarningsAreShownOnceAndAllKept) {
-  onnx::ModelProto proto;
-  const auto status = onnx::OnnxParser::Parse(
-      proto, R"(<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) { y = Relu (x) })");
-  ASSERT_TRUE(status.IsOK()) << status.ErrorMessage();
-  const TempFolder folder;
-  WriteText(folder / "model.onnx", proto.SerializeAsString());
-  const Model model = Model::Load(folder / "model.onnx");
+  const Model model = Loaded(ParsedProto(
+      R"(<ir_version: 8, opset_import: ["": 17]> g (float[4] x) => (float[4] y) { y = Relu (x) })"));
   Prepared prepared;
   prepared.warnings = {"no BF16"};
   Listener listener;

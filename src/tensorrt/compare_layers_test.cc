@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include "data/test_support.h"
-#include "halfsafe/engine.h"
+#include "tensorrt/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -10,11 +9,9 @@ using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-const std::filesystem::path kRecordings = std::filesystem::path(HALFSAFE_SOURCE_DIR) / "tests/data/tensorrt";
-
 EngineReport Compared(std::string_view recording, std::string_view plan) {
-  const Plan read = PlanFromJson(ReadText(kRecordings / plan), plan);
-  return CompareLayers(LayersFromJson(ReadText(kRecordings / recording), recording), &read);
+  const Plan read = RecordedPlan(plan);
+  return CompareLayers(RecordedLayers(recording), &read);
 }
 
 size_t Count(const EngineReport& report, Presence presence) {
@@ -118,8 +115,7 @@ TEST(CompareLayersTest, NodesOfRescaledModelsAreFound) {
 }
 
 TEST(CompareLayersTest, WithoutAPlanEveryNamedNodeIsListed) {
-  const EngineReport report = CompareLayers(
-      LayersFromJson(ReadText(kRecordings / "conv_stack.fp16.json"), "conv_stack.fp16.json"), nullptr);
+  const EngineReport report = CompareLayers(RecordedLayers("conv_stack.fp16.json"), nullptr);
   EXPECT_THAT(report.nodes, SizeIs(40));  // 19 convolutions with their activations, one without, an Identity.
   EXPECT_FALSE(report.judged);
   EXPECT_EQ(report.nodes[0].planned, std::nullopt);

@@ -1,7 +1,5 @@
-#include <onnx/defs/parser.h>
-
-#include "data/test_support.h"
 #include "halfsafe/engine.h"
+#include "model/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -14,8 +12,7 @@ using testing::SizeIs;
 
 /// A model whose nodes bear names that need care, with these pinned.
 WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
-  onnx::ModelProto proto;
-  const auto status = onnx::OnnxParser::Parse(proto, R"(<ir_version: 8, opset_import: ["": 17]>
+  onnx::ModelProto proto = ParsedProto(R"(<ir_version: 8, opset_import: ["": 17]>
       g (float[4] x, int64[1] k) => (float[n] v, int64[n] i) {
         a = Relu (x)
         b = Neg (a)
@@ -24,13 +21,10 @@ WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
         e = Sqrt (d)
         v, i = TopK (e, k)
       })");
-  EXPECT_TRUE(status.IsOK()) << status.ErrorMessage();
   const std::vector<std::string> names = {"/a:0/Relu", "", "it's", "one, two", "a name", "top"};
   for (size_t i = 0; i < names.size(); ++i)
     proto.mutable_graph()->mutable_node(static_cast<int>(i))->set_name(names[i]);
-  const TempFolder folder;
-  WriteText(folder / "model.onnx", proto.SerializeAsString());
-  return {Model::Load(folder / "model.onnx"), std::move(pinned)};
+  return {Loaded(proto), std::move(pinned)};
 }
 
 /// Pins a node of that model, which plans call by its name or, without one, its output.

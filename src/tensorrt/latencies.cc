@@ -3,36 +3,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
-#include <numeric>
 #include <optional>
 #include <set>
 
+#include "base/disjoint_sets.h"
 #include "halfsafe/error.h"
 #include "model/graph_index.h"
 #include "tensorrt/places.h"
 
 namespace halfsafe {
 namespace {
-
-constexpr auto kFp16 = static_cast<size_t>(Precision::kFp16);
-constexpr auto kBf16 = static_cast<size_t>(Precision::kBf16);
-constexpr auto kFp32 = static_cast<size_t>(Precision::kFp32);
-
-/// Sets of nodes that grow together.
-class Groups {
- public:
-  explicit Groups(size_t size) : parent_(size) { std::iota(parent_.begin(), parent_.end(), size_t{0}); }
-  size_t Of(size_t node) {
-    while (parent_[node] != node) node = parent_[node] = parent_[parent_[node]];
-    return node;
-  }
-  void Join(size_t a, size_t b) { parent_[std::max(Of(a), Of(b))] = std::min(Of(a), Of(b)); }
-
- private:
-  std::vector<size_t> parent_;
-};
 
 /// An engine's layers by name, as its profiler tells them apart, and which nodes each computes.
 struct LayersOfNodes {
@@ -68,37 +49,38 @@ LayersOfNodes FindLayers(const std::vector<std::string>& nodes, const EngineBenc
 /// The precisions that a layer is seen in. More than one says that it isn't known what it computes in: it
 /// converts. So does a region with FP32 around it in an engine that has narrower types, as they may be
 /// inside.
-std::set<size_t> PrecisionsOf(const EngineLayer& layer, bool narrow_engine) {
-  std::set<size_t> precisions;
+std::set<Precision> PrecisionsOf(const EngineLayer& layer, bool narrow_engine) {
+  std::set<Precision> precisions;
   for (const auto* tensors : {&layer.inputs, &layer.outputs}) {
     for (const StoredTensor& tensor : *tensors) {
-      if (tensor.dtype == DType::kFloat) precisions.insert(kFp32);
-      if (tensor.dtype == DType::kFloat16) precisions.insert(kFp16);
-      if (tensor.dtype == DType::kBfloat16) precisions.insert(kBf16);
+      if (tensor.dtype == DType::kFloat) precisions.insert(Precision::kFp32);
+      if (tensor.dtype == DType::kFloat16) precisions.insert(Precision::kFp16);
+      if (tensor.dtype == DType::kBfloat16) precisions.insert(Precision::kBf16);
       if (tensor.dtype == DType::kUndefined || tensor.dtype == DType::kDouble)
-        precisions.insert({kFp32, kFp16});
+        precisions.insert({Precision::kFp32, Precision::kFp16});
     }
   }
-  if (layer.region && narrow_engine && precisions == std::set{kFp32}) precisions.insert(kFp16);
+  if (layer.region && narrow_engine && precisions == std::set{Precision::kFp32})
+    precisions.insert(Precision::kFp16);
   return precisions;
 }
 
 /// What one engine spends on a group, and in which precision.
 struct GroupTime {
-  std::set<size_t> precisions;
+  std::set<Precision> precisions;
   double us = 0.0;
   bool timed = false;  ///< The profiler knows a layer of it.
 };
 
 /// Microseconds by precision, where known.
-using Times = std::array<std::optional<double>, 3>;
+using Times = std::map<Precision, double>;
 
 /// Adds what an engine spends on each group; returns the share of its time that some group has.
-double AddTimes(const LayersOfNodes& engine, Groups* groups, std::map<size_t, Times>* measured) {
+double AddTimes(const LayersOfNodes& engine, const DisjointSets& groups, std::map<size_t, Times>* measured) {
   std::map<size_t, GroupTime> spent;
   double found = 0.0, all = 0.0;
   for (const auto& [name, nodes] : engine.nodes) {
-    GroupTime& group = spent[groups->Of(nodes.front())];
+    GroupTime& group = spent[groups.First(nodes.front())];
     for (const EngineLayer* layer : engine.layers.at(name))
       group.precisions.merge(PrecisionsOf(*layer, engine.narrow));
     // Layers that do nothing in a run are not timed.
@@ -109,8 +91,8 @@ double AddTimes(const LayersOfNodes& engine, Groups* groups, std::map<size_t, Ti
   }
   for (const auto& [id, group] : spent) {
     if (group.precisions.size() != 1 || !group.timed) continue;
-    std::optional<double>& us = (*measured)[id][*group.precisions.begin()];
-    us = us ? std::min(*us, group.us) : group.us;
+    const auto [us, first] = (*measured)[id].try_emplace(*group.precisions.begin(), group.us);
+    if (!first) us->second = std::min(us->second, group.us);
     found += group.us;
   }
   for (const auto& [name, us] : engine.times) all += us;
@@ -122,7 +104,7 @@ double AddTimes(const LayersOfNodes& engine, Groups* groups, std::map<size_t, Ti
 MeasuredLatencies GroupLatencies(const std::vector<std::string>& nodes,
                                  const std::vector<EngineBench>& engines) {
   MeasuredLatencies result;
-  Groups groups(nodes.size());
+  DisjointSets groups(nodes.size());
   std::vector<LayersOfNodes> found;
   for (const EngineBench& engine : engines) {
     if (!engine.inspected.detailed) {
@@ -138,21 +120,26 @@ MeasuredLatencies GroupLatencies(const std::vector<std::string>& nodes,
   }
   std::map<size_t, Times> measured;
   for (size_t k = 0; k < engines.size(); ++k) {
-    const double share = AddTimes(found[k], &groups, &measured);
+    const double share = AddTimes(found[k], groups, &measured);
     result.notes.push_back(
         fmt::format("{}: {:.0f}% of its time is in layers of one precision that compute nodes of the model",
                     engines[k].name, 100.0 * share));
   }
   std::map<size_t, std::vector<std::string>> members;
-  for (size_t i = 0; i < nodes.size(); ++i) members[groups.Of(i)].push_back(nodes[i]);
+  for (size_t i = 0; i < nodes.size(); ++i) members[groups.First(i)].push_back(nodes[i]);
   size_t halves = 0;
   for (const auto& [id, times] : measured) {
-    if (!times[kFp16] || !times[kFp32]) {
+    const auto fp16 = times.find(Precision::kFp16), bf16 = times.find(Precision::kBf16),
+               fp32 = times.find(Precision::kFp32);
+    if (fp16 == times.end() || fp32 == times.end()) {
       ++halves;
       continue;
     }
-    result.latencies.nodes.push_back(
-        {fmt::format("{}", fmt::join(members[id], " + ")), *times[kFp16], *times[kFp32], times[kBf16]});
+    NodeLatency& entry = result.latencies.nodes.emplace_back();
+    entry.name = fmt::format("{}", fmt::join(members[id], " + "));
+    entry.fp16_us = fp16->second;
+    entry.fp32_us = fp32->second;
+    if (bf16 != times.end()) entry.bf16_us = bf16->second;
   }
   if (halves > 0) {
     result.notes.push_back(

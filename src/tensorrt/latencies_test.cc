@@ -1,9 +1,8 @@
 #include "tensorrt/latencies.h"
 
-#include <onnx/defs/parser.h>
-
-#include "data/test_support.h"
 #include "halfsafe/plan.h"
+#include "model/test_support.h"
+#include "tensorrt/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -14,14 +13,12 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
-const std::filesystem::path kRecordings = std::filesystem::path(HALFSAFE_SOURCE_DIR) / "tests/data/tensorrt";
-
 /// A recorded engine, each of whose layers takes `us`, and those in `others` what they say.
 EngineBench Recorded(std::string_view recording, double us,
                      const std::map<std::string, double>& others = {}) {
   EngineBench engine;
   engine.name = recording;
-  engine.inspected = LayersFromJson(ReadText(kRecordings / recording), recording);
+  engine.inspected = RecordedLayers(recording);
   for (const EngineLayer& layer : engine.inspected.layers) {
     const auto other = others.find(layer.name);
     engine.layers.push_back({layer.name, other == others.end() ? us : other->second});
@@ -31,8 +28,7 @@ EngineBench Recorded(std::string_view recording, double us,
 
 std::vector<std::string> NodesOf(std::string_view plan) {
   std::vector<std::string> names;
-  for (const NodePlan& node : PlanFromJson(ReadText(kRecordings / plan), plan).nodes)
-    names.push_back(node.name);
+  for (const NodePlan& node : RecordedPlan(plan).nodes) names.push_back(node.name);
   return names;
 }
 
@@ -151,27 +147,16 @@ TEST(LatenciesTest, EnginesWithoutDetailsAreRefused) {
   EngineBench engine = Engine({{{"a"}, kHalf, kHalf, 3}});
   engine.name = "old.engine";
   engine.inspected.detailed = false;
-  try {
-    GroupLatencies({"a"}, {engine});
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kBadInput);
-    EXPECT_THAT(error.what(), HasSubstr("old.engine"));
-  }
+  ExpectBad([&] { GroupLatencies({"a"}, {engine}); }, {"old.engine"});
 }
 
 TEST(LatenciesTest, TheFileIsReadBackAndItsNamesAreNodesOfTheModel) {
-  onnx::ModelProto proto;
-  const auto status = onnx::OnnxParser::Parse(proto, R"(<ir_version: 8, opset_import: ["": 17]>
+  const Model model = Loaded(ParsedProto(R"(<ir_version: 8, opset_import: ["": 17]>
       g (float[n, 4] x) => (float[n, 4] y) {
         k = Constant <value_float = 2.0> ()
         a = Mul (x, k)
         y = Relu (a)
-      })");
-  ASSERT_TRUE(status.IsOK()) << status.ErrorMessage();
-  const TempFolder folder;
-  WriteText(folder / "model.onnx", proto.SerializeAsString());
-  const Model model = Model::Load(folder / "model.onnx");
+      })"));
   BenchResult bench;
   bench.batch = 16;
   bench.engines = {Engine({{{"node_of_a", "node_of_y"}, kHalf, kHalf, 3}}),

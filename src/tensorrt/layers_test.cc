@@ -1,7 +1,6 @@
 #include <algorithm>
 
-#include "data/test_support.h"
-#include "halfsafe/engine.h"
+#include "tensorrt/test_support.h"
 
 namespace halfsafe {
 namespace {
@@ -9,13 +8,6 @@ namespace {
 using testing::ElementsAre;
 using testing::IsEmpty;
 using testing::SizeIs;
-
-// conv_stack, lstm_net, magika and transformer_ln are what TensorRT 8.6.1 said of engines on an H200. What is
-// expected of them was read from the files without this reader. layout_10 and layout_11 are written by hand
-// after NVIDIA's documentation of these versions.
-const std::filesystem::path kRecordings = std::filesystem::path(HALFSAFE_SOURCE_DIR) / "tests/data/tensorrt";
-
-EngineLayers Recording(std::string_view name) { return LayersFromJson(ReadText(kRecordings / name), name); }
 
 /// Layers of these names, as an engine without details gives them.
 EngineLayers Named(const std::vector<std::string>& names) {
@@ -43,7 +35,7 @@ size_t CountMoves(const EngineLayers& layers) {
 }
 
 TEST(LayersTest, ReadsConvolutionsFusedWithActivations) {
-  const EngineLayers layers = Recording("conv_stack.pinned.json");
+  const EngineLayers layers = RecordedLayers("conv_stack.pinned.json");
   EXPECT_TRUE(layers.detailed);
   EXPECT_TRUE(layers.shaped);
   EXPECT_THAT(layers.bindings, ElementsAre("x", "y"));
@@ -68,7 +60,7 @@ TEST(LayersTest, ReadsConvolutionsFusedWithActivations) {
 }
 
 TEST(LayersTest, LayersThatMoveDataHaveTheMetadataOfTheirNeighboursAndNoNodes) {
-  const EngineLayers layers = Recording("lstm_net.pinned.json");
+  const EngineLayers layers = RecordedLayers("lstm_net.pinned.json");
   ASSERT_THAT(layers.layers, SizeIs(25));
   // All but six convolutions and the region.
   EXPECT_EQ(CountMoves(layers), 18);
@@ -76,7 +68,7 @@ TEST(LayersTest, LayersThatMoveDataHaveTheMetadataOfTheirNeighboursAndNoNodes) {
 }
 
 TEST(LayersTest, NodesThatMoveDataThemselvesStayNodes) {
-  const EngineLayers layers = Recording("magika.rescaled.json");
+  const EngineLayers layers = RecordedLayers("magika.rescaled.json");
   ASSERT_THAT(layers.layers, SizeIs(11));
   const EngineLayer& squeeze = layers.layers[7];
   EXPECT_EQ(squeeze.type, "NoOp");
@@ -93,7 +85,7 @@ TEST(LayersTest, NodesThatMoveDataThemselvesStayNodes) {
 }
 
 TEST(LayersTest, RegionsNameTheirFirstAndLastNode) {
-  const EngineLayers magika = Recording("magika.rescaled.json");
+  const EngineLayers magika = RecordedLayers("magika.rescaled.json");
   EXPECT_TRUE(magika.layers[0].region);
   EXPECT_THAT(magika.layers[0].nodes,
               ElementsAre("jax2tf_get_logits_/pjit_get_logits_/pjit__one_hot_/BroadcastTo_1:0",
@@ -101,13 +93,13 @@ TEST(LayersTest, RegionsNameTheirFirstAndLastNode) {
   // A layer without a name is no node.
   EXPECT_TRUE(magika.layers[10].region);
   EXPECT_THAT(magika.layers[10].nodes, ElementsAre("jax2tf_get_logits_/pjit_get_logits_/truediv"));
-  const EngineLayers transformer = Recording("transformer_ln.fp16.json");
+  const EngineLayers transformer = RecordedLayers("transformer_ln.fp16.json");
   ASSERT_THAT(transformer.layers, SizeIs(3));
   EXPECT_THAT(transformer.layers[1].nodes, ElementsAre("ln4.weight", "/y/Identity"));
 }
 
 TEST(LayersTest, ReadsKernelsOfTensorRt10) {
-  const EngineLayers layers = Recording("layout_10.json");
+  const EngineLayers layers = RecordedLayers("layout_10.json");
   EXPECT_THAT(layers.bindings, ElementsAre("tokens", "y"));
   ASSERT_THAT(layers.layers, SizeIs(4));
   EXPECT_TRUE(layers.layers[0].moves);
@@ -124,7 +116,7 @@ TEST(LayersTest, ReadsKernelsOfTensorRt10) {
 }
 
 TEST(LayersTest, ReadsTheLayoutOfTensorRt11) {
-  const EngineLayers layers = Recording("layout_11.json");
+  const EngineLayers layers = RecordedLayers("layout_11.json");
   EXPECT_TRUE(layers.detailed);
   EXPECT_THAT(layers.bindings, ElementsAre("x", "y"));
   ASSERT_THAT(layers.layers, SizeIs(2));

@@ -133,11 +133,13 @@ class NvidiaEngine : public LoadedEngine {
   uint64_t device_bytes() const override { return engine_bytes_ + ScratchBytes(*engine_); }
 
   std::string Inspect() override {
-    // Types are "N/A" until a run has settled the shapes. Where values decide these, they can't be made up.
-    const bool values = std::any_of(ports_.begin(), ports_.end(), [&](const EnginePort& port) {
-      return port.input && memory_[port.name].memory.on_host;
-    });
-    if (!values) Run(ZeroSample());
+    // Types are "N/A" until a run has settled free shapes. Where values decide these, they can't be made up.
+    const auto any_input = [&](const auto& is) {
+      return std::any_of(ports_.begin(), ports_.end(),
+                         [&](const EnginePort& port) { return port.input && is(port); });
+    };
+    const bool values = any_input([&](const EnginePort& port) { return memory_[port.name].memory.on_host; });
+    if (!has_run_ && any_input(IsFree) && !values) Run(ZeroSample());
     std::unique_ptr<nvinfer1::IEngineInspector> inspector(engine_->createEngineInspector());
     Require(inspector != nullptr, logger_, ExitCode::kInternal, "TensorRT makes no inspector");
     inspector->setExecutionContext(context_.get());
@@ -150,6 +152,7 @@ class NvidiaEngine : public LoadedEngine {
     shown_.tensors.clear();
     Enqueue();
     stream_.Wait();
+    has_run_ = true;
     std::vector<NamedArray> outputs = ReadOutputs();
     std::move(shown_.tensors.begin(), shown_.tensors.end(), std::back_inserter(outputs));
     return outputs;
@@ -341,6 +344,7 @@ class NvidiaEngine : public LoadedEngine {
   std::string where_;
   const Logger& logger_;
   uint64_t engine_bytes_;
+  bool has_run_ = false;
   Stream stream_;
   ShownTensors shown_;
   std::unique_ptr<nvinfer1::ICudaEngine> engine_;
