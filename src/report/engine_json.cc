@@ -6,6 +6,13 @@ namespace {
 
 constexpr int kVersion = 1;
 
+Json Fields(const ShapeProfile& profile) {
+  Json json = Json::array();
+  for (const ShapeRange& range : profile)
+    json.push_back({{"input", range.input}, {"min", range.min}, {"opt", range.opt}, {"max", range.max}});
+  return json;
+}
+
 Json Fields(const BuildResult& result) {
   Json json = {{"model_sha256", result.model_sha256},
                {"tensorrt", result.tensorrt},
@@ -14,7 +21,9 @@ Json Fields(const BuildResult& result) {
                {"engine_bytes", result.engine.size()},
                {"seconds", result.seconds},
                {"network_layers", result.network_layers},
+               {"profiles", Json::array()},
                {"pinned", Json::array()}};
+  for (const ShapeProfile& profile : result.profiles) json["profiles"].push_back(Fields(profile));
   for (const PinnedLayer& pin : result.pinned) {
     json["pinned"].push_back({{"node", pin.node},
                               {"precision", PrecisionName(pin.precision)},

@@ -26,6 +26,7 @@ BuildResult Build() {
   build.engine.resize(1234567);
   build.seconds = 12.34;
   build.network_layers = 42;
+  build.profiles = {{{"x", {1, 3}, {2, 3}, {8, 3}}, {"scale", {1}, {1}, {1}}}};
   build.pinned = {{"exp", Precision::kFp32, {"exp", "exp_2"}, ""},
                   {"gone", Precision::kBf16, {}, "the parser removed it"}};
   build.warnings = {"a warning"};
@@ -154,6 +155,8 @@ TEST(EngineJsonTest, ValuesComeThrough) {
   EXPECT_EQ(build["typing"], "weak");
   EXPECT_EQ(build["warnings"], nlohmann::json({"a warning"}));
   EXPECT_EQ(build["engine_bytes"], 1234567);
+  EXPECT_EQ(build["profiles"][0][0]["input"], "x");
+  EXPECT_EQ(build["profiles"][0][0]["max"], nlohmann::json({8, 3}));
   EXPECT_EQ(build["pinned"][1]["precision"], "bf16");
   const auto engine = nlohmann::json::parse(ToJson(Inspected()));
   EXPECT_EQ(engine["as_planned"], false);
@@ -176,6 +179,7 @@ TEST(EngineTextTest, BuildsShowPinnedNodesThoseWithoutALayerFirst) {
   const std::string text = ToText(Build(), kWidth, false);
   EXPECT_THAT(text, HasSubstr("TensorRT 10.15.1 on H200, weakly typed"));
   EXPECT_THAT(text, HasSubstr("Built: 1.2 MB from 42 layers in 12.3 s"));
+  EXPECT_THAT(text, HasSubstr("Shapes: x 1x3 to 8x3, tuned for 2x3; scale 1\n"));
   EXPECT_THAT(text, HasSubstr("Pinned: 2 nodes, as 2 layers; 1 without one"));
   EXPECT_THAT(text, HasSubstr("exp, exp_2"));
   EXPECT_LT(text.find("the parser removed it"), text.find("exp, exp_2"));

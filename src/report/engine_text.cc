@@ -45,6 +45,25 @@ std::string PinnedTable(const std::vector<PinnedLayer>& pinned, int width) {
   return Table(rows, width) + More(order.size());
 }
 
+std::string SizesText(const std::vector<int64_t>& shape) {
+  return shape.empty() ? "a scalar" : fmt::format("{}", fmt::join(shape, "x"));
+}
+
+std::string ProfileLines(const std::vector<ShapeProfile>& profiles) {
+  std::string text;
+  for (const ShapeProfile& profile : profiles) {
+    std::vector<std::string> inputs;
+    for (const ShapeRange& range : profile) {
+      inputs.push_back(range.min == range.max
+                           ? fmt::format("{} {}", range.input, SizesText(range.min))
+                           : fmt::format("{} {} to {}, tuned for {}", range.input, SizesText(range.min),
+                                         SizesText(range.max), SizesText(range.opt)));
+    }
+    text += fmt::format("Shapes: {}\n", fmt::join(inputs, "; "));
+  }
+  return text;
+}
+
 std::string BuildLines(const BuildResult& result, int width) {
   const bool weak = result.typing == Typing::kWeak;
   std::string text = fmt::format("TensorRT {} on {}, {}\n", result.tensorrt, result.gpu,
@@ -54,6 +73,7 @@ std::string BuildLines(const BuildResult& result, int width) {
               ? fmt::format("Parsed: {}\n", Plural(result.network_layers, "layer"))
               : fmt::format("Built: {} from {} in {:.1f} s\n", ByteText(result.engine.size()),
                             Plural(result.network_layers, "layer"), result.seconds);
+  text += ProfileLines(result.profiles);
   if (result.pinned.empty()) return text;
   const uint64_t layers =
       std::accumulate(result.pinned.begin(), result.pinned.end(), uint64_t{0},

@@ -36,6 +36,9 @@ BuildResult BuildPrepared(const Model& model, const Prepared& prepared, const Bu
   result.tensorrt = backend->version();
   result.gpu = backend->gpu();
   result.typing = request.typing;
+  for (const ShapeProfile& profile : request.profiles) {
+    if (!profile.empty()) result.profiles.push_back(profile);
+  }
   Warnings ours(progress);
   for (const std::string& warning : prepared.warnings) ours.Add(warning);
   result.warnings = ours.all();
