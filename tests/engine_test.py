@@ -176,8 +176,9 @@ def trtexec_list(value: str) -> dict[str, str]:
 
 
 class FakeTensor:
-    def __init__(self, dtype: str, shape_tensor: bool = False) -> None:
-        self.dtype, self.is_shape_tensor = dtype, shape_tensor
+    def __init__(self, dtype: str, shape_tensor: bool = False, name: str = "") -> None:
+        self.dtype, self.is_shape_tensor, self.name = dtype, shape_tensor, name
+        self.allowed_formats = 0
 
 
 class FakeLayer:
@@ -201,8 +202,17 @@ class FakeNetwork:
     def __init__(self, layers: list[FakeLayer]) -> None:
         self.layers, self.num_layers = layers, len(layers)
 
+        self.ports = [FakeTensor("float32", name="x"), FakeTensor("float32", name="y")]
+        self.num_inputs = self.num_outputs = 1
+
     def get_layer(self, index: int) -> FakeLayer:
         return self.layers[index]
+
+    def get_input(self, index: int) -> FakeTensor:
+        return self.ports[index]
+
+    def get_output(self, index: int) -> FakeTensor:
+        return self.ports[index + 1]
 
 
 class ExportTest(support.ToolTest):
@@ -235,6 +245,7 @@ class ExportTest(support.ToolTest):
         done, wide = self.export("polygraphy")
         module = types.ModuleType("tensorrt")
         module.float32, module.float16, module.int64 = "float32", "float16", "int64"
+        module.TensorFormat = types.SimpleNamespace(LINEAR=0)
         real, index = FakeTensor("float32"), FakeTensor("int64")
         layers = {
             "by name": FakeLayer("one,two", "", [real, None], [real]),
@@ -243,6 +254,7 @@ class ExportTest(support.ToolTest):
             "shapes": FakeLayer("shape", "[ONNX Layer: /log/Log]", [index], [index]),
             "other": FakeLayer("/log/Log_2", "[ONNX Layer: /log/Log_2]", [real], [real]),
         }
+        network = FakeNetwork(list(layers.values()))
         before = sys.modules.get("tensorrt")
         sys.modules["tensorrt"] = module
         try:
@@ -250,7 +262,7 @@ class ExportTest(support.ToolTest):
             exec(compile(done.stdout, "pins.py", "exec"), scope)  # pylint: disable=exec-used
             self.assertEqual(scope["PINNED"], wide)
             with contextlib.redirect_stdout(io.StringIO()) as said:
-                scope["postprocess"](network=FakeNetwork(list(layers.values())))
+                scope["postprocess"](network=network)
         finally:
             if before is None:
                 del sys.modules["tensorrt"]
@@ -261,6 +273,9 @@ class ExportTest(support.ToolTest):
         wide_single = ("float32", {0: "float32"})
         self.assertEqual(pinned, {"by name": wide_single, "by metadata": wide_single, "indices": wide_single,
                                   "shapes": (None, {}), "other": (None, {})})
+        self.assertEqual([tensor.allowed_formats for tensor in network.ports],
+                         [1 if name in scope["WIDE_IO"] else 0 for name in ("x", "y")])
+        self.assertIn("y", scope["WIDE_IO"])
 
     @unittest.skipUnless(POLYGRAPHY.exists(), "Polygraphy is not installed (bench/run installs it)")
     def test_polygraphy_takes_the_script(self) -> None:
@@ -274,6 +289,7 @@ class ExportTest(support.ToolTest):
         code = written.read_text()
         self.assertIn("fp16=True", code)
         self.assertIn("precision_constraints='obey'", code)
+        self.assertIn("direct_io=True", code)
         self.assertRegex(code, r"PostprocessNetwork\(.*" + re.escape(str(script)))
 
 

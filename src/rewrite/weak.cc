@@ -62,7 +62,39 @@ class PinFinder {
     return found;
   }
 
+  /// WeaklyTyped::wide_io.
+  std::vector<std::string> WideIo() const {
+    std::vector<std::string> names;
+    const GraphInfo& graph = rewriter_.index.graphs().front();
+    for (const int id : graph.inputs) {
+      const TensorInfo& input = rewriter_.index.tensor(id);
+      const auto half = [&](const TensorUse& use) { return WritesFp16(use.node); };
+      const auto wide = [&](const TensorUse& use) { return IsFp32(use.node); };
+      if (input.dtype == DType::kFloat && std::none_of(input.uses.begin(), input.uses.end(), half) &&
+          std::any_of(input.uses.begin(), input.uses.end(), wide))
+        names.push_back(input.name);
+    }
+    for (const int id : graph.outputs) {
+      const TensorInfo& output = rewriter_.index.tensor(id);
+      if (output.dtype == DType::kFloat && IsFp32(output.producer)) names.push_back(output.name);
+    }
+    return names;
+  }
+
  private:
+  /// Not so Shape and what else only writes integers: that is no slower for reading FP32.
+  bool WritesFp16(int node) const {
+    const std::vector<int>& outputs = rewriter_.index.node(node).outputs;
+    return !planned_.contains(node) && std::any_of(outputs.begin(), outputs.end(), [&](int output) {
+      return output >= 0 && rewriter_.index.tensor(output).dtype == DType::kFloat;
+    });
+  }
+
+  bool IsFp32(int node) const {
+    const auto found = planned_.find(node);
+    return found != planned_.end() && found->second == Precision::kFp32;
+  }
+
   std::optional<PinnedNode> PinOriginal(int id, const onnx::NodeProto& node) const {
     const auto found = planned_.find(id);
     if (found == planned_.end()) return std::nullopt;
@@ -99,7 +131,8 @@ WeaklyTyped ApplyWeakly(const Model& model, const Plan& plan) {
     pinned.insert(pinned.begin(), std::make_move_iterator(found.begin()),
                   std::make_move_iterator(found.end()));
   }
-  return {Finish(&rewriter), std::move(pinned)};
+  std::vector<std::string> wide_io = finder.WideIo();
+  return {Finish(&rewriter), std::move(pinned), std::move(wide_io)};
 }
 
 }  // namespace halfsafe

@@ -59,6 +59,36 @@ TEST_F(WeakTest, WhatAPinnedNodeReadsIsPinnedWithIt) {
   EXPECT_THAT(Names(Pinned(3, Precision::kFp16, Precision::kFp32)), ElementsAre("Mul_b.fp32", "exp"));
 }
 
+TEST_F(WeakTest, InputsAndOutputsOfFp32NodesStayFp32) {
+  const auto wide_io = [](Precision mul, Precision neg, Precision exp, bool shape_is_read = true) {
+    onnx::ModelProto proto = ParsedProto(R"(<ir_version: 8, opset_import: ["": 17]>
+        g (float[4] x, float[4] w) => (float[4] y, float[4] n, int64[1] s) {
+          a = Mul (x, w)
+          n = Neg (w)
+          y = Exp (a)
+          s = Shape (x)
+        })");
+    if (!shape_is_read) {
+      proto.mutable_graph()->mutable_node()->RemoveLast();
+      proto.mutable_graph()->mutable_output()->RemoveLast();
+    }
+    const Model model = Loaded(proto);
+    Plan plan;
+    plan.model_sha256 = model.sha256();
+    plan.nodes = {{"a", mul, "", ""}, {"n", neg, "", ""}, {"y", exp, "", ""}};
+    return ApplyWeakly(model, plan).wide_io;
+  };
+  constexpr Precision kFp16 = Precision::kFp16, kBf16 = Precision::kBf16, kFp32 = Precision::kFp32;
+  EXPECT_THAT(wide_io(kFp16, kFp16, kFp16), IsEmpty());
+  EXPECT_THAT(wide_io(kFp16, kFp16, kFp32), ElementsAre("y"));
+  // `w` is also read by a node that may be FP16; Shape reads no values of `x`.
+  EXPECT_THAT(wide_io(kFp32, kFp16, kFp16), ElementsAre("x"));
+  EXPECT_THAT(wide_io(kFp32, kFp16, kFp16, false), ElementsAre("x"));
+  EXPECT_THAT(wide_io(kFp32, kFp32, kFp16), ElementsAre("x", "w", "n"));
+  // BF16 has to be converted to what the file says.
+  EXPECT_THAT(wide_io(kBf16, kBf16, kBf16), IsEmpty());
+}
+
 TEST_F(WeakTest, FactorsThatFp16CannotHoldArePinned) {
   EXPECT_THAT(Names(Pinned(16, Precision::kFp16, Precision::kFp16)),
               ElementsAre("Mul_x.fp32_e16", "Mul_b.fp32"));

@@ -49,6 +49,8 @@ struct EngineRequest {
   std::vector<ValueRange> values;
   /// Weak typing: called with the parsed layers.
   std::function<std::vector<LayerConstraint>(const std::vector<NetworkLayer>&)> constrain;
+  /// Weak typing: inputs and outputs that layers read and write as FP32, without a conversion between.
+  std::vector<std::string> wide_io;
   bool show_tensors = false;  ///< Every tensor that has an ONNX name can be seen in a run.
   bool parse_only = false;
 };

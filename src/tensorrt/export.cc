@@ -68,6 +68,8 @@ import tensorrt as trt
 # ONNX nodes by the names that TensorRT's parser gives them, and what each runs in.
 PINNED = {{
 {pinned}}}
+# Inputs and outputs that these read and write in FP32, without a conversion between.
+WIDE_IO = [{wide_io}]
 TYPES = {{"fp32": trt.float32, "bf16": getattr(trt, "bfloat16", trt.float32)}}  # TensorRT 8.6 has no BF16.
 FLOATS = (trt.float32, trt.float16, TYPES["bf16"])
 
@@ -96,6 +98,11 @@ def postprocess(network):
         for i, output in enumerate(outputs):
             if output is not None and output.dtype in FLOATS and not output.is_shape_tensor:
                 layer.set_output_type(i, TYPES[PINNED[node]])
+    ports = [network.get_input(i) for i in range(network.num_inputs)]
+    ports += [network.get_output(i) for i in range(network.num_outputs)]
+    for tensor in ports:
+        if tensor.name in WIDE_IO:
+            tensor.allowed_formats = 1 << int(trt.TensorFormat.LINEAR)
     for name in sorted(missing):
         print(f"halfsafe: TensorRT's parser made no layer for {{name}}")
 )";
@@ -138,6 +145,13 @@ ToolArguments TrtexecArguments(const WeaklyTyped& weak) {
     if (pins.size() > kLongest)
       arguments.notes.push_back("the list is longer than an argument may be: use a Polygraphy script");
   }
+  if (!weak.wide_io.empty()) {
+    arguments.text += " --directIO";
+    arguments.notes.push_back(fmt::format(
+        "--directIO is for {}, which TensorRT may store in FP16 otherwise; trtexec takes it for every input "
+        "and output",
+        fmt::join(weak.wide_io, ", ")));
+  }
   if (!outputs.empty())
     arguments.text += " " + Quoted(fmt::format("--layerOutputTypes={}", fmt::join(outputs, ",")));
   return arguments;
@@ -153,11 +167,14 @@ ToolArguments PolygraphyScript(const WeaklyTyped& weak) {
   }
   script.text = fmt::format(
       "\"\"\"Pins what a plan of halfsafe's keeps out of FP16.\n\n"
-      "    polygraphy run MODEL --trt --fp16{} --precision-constraints obey --trt-network-postprocess-script "
-      "THIS_FILE\n"
+      "    polygraphy run MODEL --trt --fp16{} --precision-constraints obey{} "
+      "--trt-network-postprocess-script THIS_FILE\n"
       "\"\"\"\n",
-      bf16 ? " --bf16" : "");
-  script.text += fmt::format(kScript, fmt::arg("pinned", pinned));
+      bf16 ? " --bf16" : "", weak.wide_io.empty() ? "" : " --direct-io");
+  std::vector<std::string> wide_io;
+  for (const std::string& name : weak.wide_io) wide_io.push_back(PythonString(name));
+  script.text += fmt::format(kScript, fmt::arg("pinned", pinned),
+                             fmt::arg("wide_io", fmt::format("{}", fmt::join(wide_io, ", "))));
   if (bf16)
     script.notes.push_back("TensorRT 8.6 has no BF16: leave --bf16 out there, and FP32 takes its place");
   return script;

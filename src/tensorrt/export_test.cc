@@ -11,7 +11,7 @@ using testing::Not;
 using testing::SizeIs;
 
 /// A model whose nodes bear names that need care, with these pinned.
-WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
+WeaklyTyped Weak(std::vector<PinnedNode> pinned, std::vector<std::string> wide_io = {}) {
   onnx::ModelProto proto = ParsedProto(R"(<ir_version: 8, opset_import: ["": 17]>
       g (float[4] x, int64[1] k) => (float[n] v, int64[n] i) {
         a = Relu (x)
@@ -24,7 +24,7 @@ WeaklyTyped Weak(std::vector<PinnedNode> pinned) {
   const std::vector<std::string> names = {"/a:0/Relu", "", "it's", "one, two", "a name", "top"};
   for (size_t i = 0; i < names.size(); ++i)
     proto.mutable_graph()->mutable_node(static_cast<int>(i))->set_name(names[i]);
-  return {Loaded(proto), std::move(pinned)};
+  return {Loaded(proto), std::move(pinned), std::move(wide_io)};
 }
 
 /// Pins a node of that model, which plans call by its name or, without one, its output.
@@ -79,6 +79,17 @@ TEST(ExportTest, TrtexecHasBf16From10On) {
   EXPECT_THAT(arguments.text, HasSubstr("--bf16"));
   EXPECT_THAT(arguments.text, HasSubstr("node_of_b:bf16"));
   EXPECT_THAT(arguments.notes, ElementsAre(HasSubstr("8.6")));
+}
+
+TEST(ExportTest, InputsAndOutputsOfPinnedNodesAreNotConverted) {
+  const WeaklyTyped weak = Weak({Pin("top")}, {"v", "it's"});
+  const ToolArguments arguments = TrtexecArguments(weak);
+  EXPECT_THAT(arguments.text, HasSubstr(" --directIO"));
+  EXPECT_THAT(arguments.notes, testing::Contains(HasSubstr("for v, it's, which")));
+  const std::string script = PolygraphyScript(weak).text;
+  EXPECT_THAT(script, HasSubstr("obey --direct-io --trt-network-postprocess-script"));
+  EXPECT_THAT(script, HasSubstr("WIDE_IO = [\"v\", \"it's\"]"));
+  EXPECT_THAT(PolygraphyScript(Weak({Pin("b")})).text, Not(HasSubstr("--direct-io")));
 }
 
 // What the script does is tested where Python is: tests/engine_test.py.

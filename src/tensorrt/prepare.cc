@@ -30,6 +30,7 @@ void PrepareWeakly(const Model& model, const Plan& plan, const Backend& backend,
   prepared->rewritten = std::move(weak.model);
   prepared->pinned = std::move(weak.pinned);
   EngineRequest& request = prepared->request;
+  request.wide_io = std::move(weak.wide_io);
   request.fp16 = !plan.NodesIn(Precision::kFp16).empty();
   const size_t bf16 = plan.NodesIn(Precision::kBf16).size();
   request.bf16 = bf16 > 0 && backend.has_bf16();

@@ -97,6 +97,20 @@ void SetIoTypes(const EngineRequest& request, nvinfer1::INetworkDefinition* netw
   for (int32_t i = 0; i < network->getNbOutputs(); ++i) set(network->getOutput(i));
 }
 
+void KeepIoWide(const EngineRequest& request, nvinfer1::INetworkDefinition* network,
+                nvinfer1::IBuilderConfig* config) {
+  const auto keep = [&](nvinfer1::ITensor* tensor) {
+    if (std::find(request.wide_io.begin(), request.wide_io.end(), tensor->getName()) == request.wide_io.end() ||
+        tensor->getType() != DataType::kFLOAT)
+      return;
+    // The flag is only about tensors whose formats were set.
+    tensor->setAllowedFormats(1U << static_cast<uint32_t>(nvinfer1::TensorFormat::kLINEAR));
+    config->setFlag(nvinfer1::BuilderFlag::kDIRECT_IO);
+  };
+  for (int32_t i = 0; i < network->getNbInputs(); ++i) keep(network->getInput(i));
+  for (int32_t i = 0; i < network->getNbOutputs(); ++i) keep(network->getOutput(i));
+}
+
 constexpr std::pair<nvinfer1::OptProfileSelector, std::vector<int64_t> ShapeRange::*> kShapeEnds[] = {
     {nvinfer1::OptProfileSelector::kMIN, &ShapeRange::min},
     {nvinfer1::OptProfileSelector::kOPT, &ShapeRange::opt},
@@ -203,6 +217,7 @@ BuiltEngine BuildNetwork(const EngineRequest& request, const BuildOptions& optio
   std::unique_ptr<nvinfer1::IBuilderConfig> config(builder->createBuilderConfig());
   Require(config != nullptr, *logger, ExitCode::kInternal, "TensorRT makes no builder configuration");
   Configure(request, options, !types.empty(), config.get());
+  if (options.obey_constraints) KeepIoWide(request, network.get(), config.get());
   if (NeedsProfile(*network)) {
     for (const ShapeProfile& shapes : request.profiles)
       AddProfile(request, shapes, *logger, builder.get(), network.get(), config.get());
