@@ -16,7 +16,7 @@ import unittest
 from typing import Any
 
 import support
-from support import onnx, read_json
+from support import np, onnx, read_json
 
 import rescale_models
 
@@ -112,6 +112,46 @@ class RecipeTest(EngineToolTest):
         self.assertGreater(new_nonfinite(by_name[self.recipe.name]), 0)
         self.assertEqual(new_nonfinite(by_name[self.own.name]), 0)
         self.assertTrue(by_name[self.own.name]["right"])
+
+
+class LargeInputsAndOutputsTest(EngineToolTest):
+    """TensorRT 8.6 takes a transformer as one region, and what enters and leaves it in FP16 where it may: pins on the layers
+    inside don't keep it from that."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        folder = rescale_models.write_model("transformer_rms", self.folder, 1)
+        self.model, self.samples = folder / "model.onnx", folder / "samples"
+        model = onnx.load(self.model)
+        graph = model.graph
+        first, last = graph.input[0].name, graph.output[0].name
+        for node in graph.node:
+            node.input[:] = ["inside." + name if name == first else name for name in node.input]
+            node.output[:] = ["inside." + name if name == last else name for name in node.output]
+        graph.initializer.extend([onnx.numpy_helper.from_array(np.float32(1e-6), "shrink"),
+                                  onnx.numpy_helper.from_array(np.float32(1e6), "grow")])
+        graph.node.insert(0, onnx.helper.make_node("Mul", [first, "shrink"], ["inside." + first], "shrink_input"))
+        graph.node.append(onnx.helper.make_node("Mul", ["inside." + last, "grow"], [last], "grow_output"))
+        onnx.save(model, self.model)
+        for path in self.samples.glob("*.npz"):
+            np.savez(path, **{name: array * np.float32(1e6) for name, array in np.load(path).items()})
+        self.plan = self.folder / "pinned.plan.json"
+        self.tool("fix", self.model, "--data", self.samples, "--repair", "fp32", "-o", self.folder / "fixed.onnx",
+                  "--save-plan", self.plan)
+
+    def test_the_plan_keeps_both_ends_wide(self) -> None:
+        precisions = {node["name"]: node["precision"] for node in read_json(self.plan)["nodes"]}
+        self.assertEqual((precisions["shrink_input"], precisions["grow_output"]), ("fp32", "fp32"))
+
+    def test_an_engine_by_the_plan_is_right_and_as_planned(self) -> None:
+        engine, _ = self.build(self.model, self.samples, "pinned", "--plan", self.plan)
+        self.tool("engine", engine, "--plan", self.plan)
+        self.tool("bench", self.model, engine, "--data", self.samples, "--runs", "5", "--no-cuda-graph")
+
+    def test_constraints_that_are_wishes_are_not_enough(self) -> None:
+        engine, _ = self.build(self.model, self.samples, "preferred", "--plan", self.plan, "--precision-constraints", "prefer")
+        self.tool("engine", engine, "--plan", self.plan, code=NOT_RIGHT)
+        self.tool("bench", self.model, engine, "--data", self.samples, "--runs", "5", "--no-cuda-graph", code=NOT_RIGHT)
 
 
 class LatenciesTest(EngineToolTest):
