@@ -106,6 +106,20 @@ TEST(CompareLayersTest, TheLastNodeOfARegionWritesItsOutput) {
   EXPECT_EQ(report.planned_reformats, 0);
 }
 
+// Both with all 106 nodes pinned; for the second TensorRT was told to convert nothing at inputs and outputs.
+TEST(CompareLayersTest, ARegionOfPinnedLayersMayStoreItsOutputInFp16) {
+  const EngineReport converted = Compared("transformer_rms.converted.json", "transformer_rms.plan.json");
+  EXPECT_FALSE(converted.as_planned);
+  EXPECT_EQ(Count(converted, Presence::kRegion), 106);
+  EXPECT_THAT(Problems(converted), ElementsAre("/y/Identity"));
+  EXPECT_EQ(converted.reformats, 2);
+  EXPECT_EQ(converted.planned_reformats, 0);  // Both are next to an input or output.
+  const EngineReport pinned = Compared("transformer_rms.pinned.json", "transformer_rms.plan.json");
+  EXPECT_TRUE(pinned.as_planned);
+  EXPECT_EQ(Count(pinned, Presence::kRegion), 106);
+  EXPECT_EQ(pinned.reformats, 0);
+}
+
 TEST(CompareLayersTest, NodesOfRescaledModelsAreFound) {
   const EngineReport report = Compared("magika.rescaled.json", "magika.rescaled.plan.json");
   EXPECT_TRUE(report.as_planned);
