@@ -71,9 +71,9 @@ struct BuildResult {
   std::string tensorrt;      ///< "8.6.1"
   std::string gpu;
   Typing typing = Typing::kWeak;
-  std::vector<std::byte> engine;  ///< Empty where only parsing was asked for.
-  double seconds = 0.0;           ///< Of the build.
-  uint64_t network_layers = 0;    ///< Of the parsed network, before fusion.
+  std::vector<std::byte> engine;       ///< Empty where only parsing was asked for.
+  double seconds = 0.0;                ///< Of the build.
+  uint64_t network_layers = 0;         ///< Of the parsed network, before fusion.
   std::vector<ShapeProfile> profiles;  ///< Of inputs with free dimensions; empty where there are none.
   std::vector<PinnedLayer> pinned;
   std::vector<std::string> warnings;  ///< TensorRT's, and ours: all of them. Progress::Warn has each once.

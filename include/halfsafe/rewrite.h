@@ -25,8 +25,8 @@ struct WeaklyTyped {
   /// What may not run in FP16, in graph order: what the plan keeps in FP32 or BF16, and of the inserted
   /// multiplications and clamps those that such a node reads or whose constants FP16 can't hold.
   std::vector<PinnedNode> pinned;
-  /// Inputs that nodes pinned to FP32 read and none that may write FP16, and outputs that such nodes write. To
-  /// be told to a runtime beside the pins: TensorRT 8.6 stores what enters and leaves a region of pinned
+  /// Inputs that nodes pinned to FP32 read and none that may write FP16, and outputs that such nodes write.
+  /// To be told to a runtime beside the pins: TensorRT 8.6 stores what enters and leaves a region of pinned
   /// layers as FP16 where that is faster, and converts it next to the input or output.
   std::vector<std::string> wide_io;
 };

@@ -100,7 +100,8 @@ void SetIoTypes(const EngineRequest& request, nvinfer1::INetworkDefinition* netw
 void KeepIoWide(const EngineRequest& request, nvinfer1::INetworkDefinition* network,
                 nvinfer1::IBuilderConfig* config) {
   const auto keep = [&](nvinfer1::ITensor* tensor) {
-    if (std::find(request.wide_io.begin(), request.wide_io.end(), tensor->getName()) == request.wide_io.end() ||
+    if (std::find(request.wide_io.begin(), request.wide_io.end(), tensor->getName()) ==
+            request.wide_io.end() ||
         tensor->getType() != DataType::kFLOAT)
       return;
     // The flag is only about tensors whose formats were set.
