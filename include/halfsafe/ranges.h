@@ -40,9 +40,6 @@ struct TensorStats {
   /// it huge.
   std::optional<double> row_max_min;
 
-  /// Elements that the tensor has in every sample; 0 where that varies or isn't known. Not part of the file.
-  uint64_t elements = 0;
-
   /// Non-zero values that FP16 makes zero when all are stored as x * 2^-exponent: those below 2^-25 then.
   uint64_t VanishingCount(int exponent = 0) const;
   /// Takes over what `other` saw of the same tensor.

@@ -89,8 +89,8 @@ TensorStats ToTensorStats(const BlockStats& block) {
   stats.inf_count = block.inf;
   stats.overflow_count = block.overflow;
   stats.subnormal_count = block.subnormal;
-  stats.min = block.min;
-  stats.max = block.max;
+  stats.min = block.min + 0.0;  // -0 and 0 are one: which of them came first must not show.
+  stats.max = block.max + 0.0;
   stats.abs_max = block.finite == 0 ? 0.0 : std::max(std::fabs(block.min), std::fabs(block.max));
   stats.abs_sum = block.abs_sum;
   stats.exponents = block.rare_exponents;
@@ -107,6 +107,11 @@ int64_t Observer::AddSlot(std::optional<RowAxis> rows) {
 }
 
 void Observer::AddCall(Slot* slot, const BlockStats& call) {
+  const uint64_t elements = call.finite + call.nan + call.inf;
+  const bool again = slot->last_sample == sample_number_;
+  if (!again) slot->sums = {};
+  slot->sums.elements = again && slot->sums.elements != elements ? 0 : elements;
+  slot->last_sample = sample_number_;
   if (call.finite > 0) {
     const double abs_max = std::max(std::fabs(call.min), std::fabs(call.max));
     if (abs_max > slot->abs_max || (abs_max == slot->abs_max && sample_ < slot->abs_max_sample)) {
@@ -114,10 +119,9 @@ void Observer::AddCall(Slot* slot, const BlockStats& call) {
       slot->abs_max_sample = sample_;
     }
     slot->abs_sum = std::max(slot->abs_sum, call.abs_sum);
+    slot->sums.abs_max = std::max(slot->sums.abs_max, abs_max);
+    slot->sums.abs_sum = std::max(slot->sums.abs_sum, call.abs_sum);
   }
-  const uint64_t elements = call.finite + call.nan + call.inf;
-  if (slot->elements.value_or(elements) != elements) slot->elements = 0;
-  if (!slot->elements) slot->elements = elements;
   slot->stats.Merge(call);
 }
 
@@ -165,13 +169,17 @@ void Observer::Add(int64_t slot, const Array& array) {
           StatsOf(array.dtype, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype), nullptr));
 }
 
+std::optional<SampleSums> Observer::InSample(int64_t slot_number) const {
+  const Slot& slot = slots_[static_cast<size_t>(slot_number)];
+  return slot.last_sample == sample_number_ ? std::optional(slot.sums) : std::nullopt;
+}
+
 TensorStats Observer::Result(int64_t slot_number) const {
   const Slot& slot = slots_[static_cast<size_t>(slot_number)];
   TensorStats stats = ToTensorStats(slot.stats);
   stats.abs_max_sample = slot.abs_max_sample;
   stats.abs_sum = slot.abs_sum;
   stats.row_max_min = slot.row_max_min;
-  stats.elements = slot.elements.value_or(0);
   return stats;
 }
 

@@ -94,15 +94,24 @@ SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Sl
   return session;
 }
 
+/// What the observer saw of a tensor in the current sample, if it is one of those that are observed.
+SumBounds::Lookup InSample(const Slots& slots, const Observer& observer) {
+  return [&](int tensor) -> std::optional<SampleSums> {
+    const int source = slots.same_as[static_cast<size_t>(tensor)];
+    if (source >= 0) return InSample(slots, observer)(source);
+    const int64_t slot = slots.slot[static_cast<size_t>(tensor)];
+    return slot >= 0 ? observer.InSample(slot) : std::nullopt;
+  };
+}
+
 /// Statistics of all float tensors in graph order: inputs, weights, then results as nodes write them.
 RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slots, const Observer& observer,
-                   uint64_t samples) {
+                   const std::vector<TensorStats>& constants, const SumBounds& bounds, uint64_t samples) {
   RangeTable table;
   table.model_sha256 = model.sha256();
   table.opset = model.raised_opset();
   table.samples = samples;
   std::unordered_map<int, TensorStats> done;
-  const std::vector<TensorStats> constants = ConstantStats(model, index);
   std::unordered_map<std::string, const TensorStats*> constant_of;
   for (const TensorStats& stats : constants) constant_of[stats.name] = &stats;
   for (size_t number = 0; number < index.tensors().size(); ++number) {
@@ -124,11 +133,10 @@ RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slo
     }
     stats.name = tensor.name;
     stats.dtype = tensor.dtype;
-    stats.sum_bound.reset();
+    stats.sum_bound = bounds.Of(id);
     done.emplace(id, stats);
     table.tensors.push_back(std::move(stats));
   }
-  AddSumBounds(model, index, &table);
   return table;
 }
 
@@ -229,6 +237,8 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
   session_options.taps = &observer;
   SessionCache sessions(session_model, session_options, SameShapes(samples));
 
+  const std::vector<TensorStats> constants = ConstantStats(model, index);
+  SumBounds bounds(model, index, constants);
   const std::vector<InputSpec> inputs = model.Inputs();
   if (options.keep_outputs != nullptr) {
     RequireComparableOutputs(model);
@@ -247,13 +257,14 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
     }
     Session& session = sessions.For(sample);
     const std::vector<Ort::Value> outputs = session.Run(sample);
+    bounds.EndSample(InSample(slots, observer));
     recorder.Add(session, outputs);
     Keep(model, session, outputs, options.keep_outputs);
     progress->Step();
   }
   progress->End();
   recorder.Commit();
-  RangeTable ranges = Collect(model, index, slots, observer, samples.size());
+  RangeTable ranges = Collect(model, index, slots, observer, constants, bounds, samples.size());
   std::erase_if(ranges.tensors, [](const TensorStats& stats) { return stats.name.starts_with(kTailPrefix); });
   return ranges;
 }
@@ -264,6 +275,8 @@ RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progre
   Slots slots;
   slots.slot.assign(index.tensors().size(), -1);
   slots.same_as.assign(index.tensors().size(), -1);
+  const std::vector<TensorStats> constants = ConstantStats(model, index);
+  SumBounds bounds(model, index, constants);
   progress->Begin("read", recorded.size());
   for (uint64_t i = 0; i < recorded.size(); ++i) {
     ThrowIfInterrupted();
@@ -279,11 +292,12 @@ RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progre
       if (slot < 0) slot = observer.AddSlot();
       observer.Add(slot, tensor.array);
     }
+    bounds.EndSample(InSample(slots, observer));
     if (!known) throw BadInput(fmt::format("{}: none of its tensors is one of the model's", sample.name));
     progress->Step();
   }
   progress->End();
-  return Collect(model, index, slots, observer, recorded.size());
+  return Collect(model, index, slots, observer, constants, bounds, recorded.size());
 }
 
 RangeTable ScanConstants(const Model& model) {

@@ -43,88 +43,106 @@ std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto
   return sums.empty() ? 0.0 : *std::max_element(sums.begin(), sums.end());
 }
 
-/// A reduction maps a group of inputs to each result; its size is known where the tensors' sizes don't vary.
-double ElementsBound(const TensorStats& input, const TensorStats& output) {
+/// A reduction maps a group of inputs to each result; its size is known where the tensors' sizes are.
+double ElementsBound(const SampleSums& input, const SampleSums& output) {
   if (input.elements == 0 || output.elements == 0 || input.elements < output.elements) return input.abs_sum;
   const double group = static_cast<double>(input.elements) / static_cast<double>(output.elements);
   return std::min(input.abs_sum, group * input.abs_max);
 }
 
-class Bounds {
- public:
-  Bounds(const Model& model, const GraphIndex& index, const RangeTable& table)
-      : model_(model), index_(index), table_(table) {}
+bool IsPool(const onnx::NodeProto& node) {
+  return node.op_type().find("Pool") != std::string::npos && !node.op_type().starts_with("Global");
+}
 
-  std::optional<double> Of(const NodeInfo& node, const TensorStats& output) const {
-    const TensorStats* input = Stats(node, 0);
-    if (input == nullptr) return std::nullopt;
-    const bool pool = node.proto->op_type().find("Pool") != std::string::npos &&
-                      !node.proto->op_type().starts_with("Global");
-    const double elements = pool ? input->abs_sum : ElementsBound(*input, output);
-    switch (TraitsOf(*node.proto).sums) {
-      case Sums::kNone:
-        return std::nullopt;
-      case Sums::kElements:
-        return node.inputs.size() > 1 && IsVariadic(node) ? Together(node) : elements;
-      case Sums::kSquares:
-        if (IntAttribute(*node.proto, "p", 2) > 2) return std::nullopt;  // Sums of higher powers.
-        return input->abs_max *
-               input->abs_sum;  // Normalizations write as much as they read: no group size to gain from.
-      case Sums::kProducts:
-        return Products(node, *input);
-    }
-    return std::nullopt;
+bool IsVariadic(const onnx::NodeProto& node) { return node.op_type() == "Sum" || node.op_type() == "Mean"; }
+
+std::optional<SampleSums> Read(const SumBounds::Lookup& lookup, const NodeInfo& node, size_t slot) {
+  if (slot >= node.inputs.size() || node.inputs[slot] < 0) return std::nullopt;
+  return lookup(node.inputs[slot]);
+}
+
+/// Sum and Mean add their inputs element by element.
+double Together(const NodeInfo& node, const SumBounds::Lookup& lookup) {
+  double total = 0.0;
+  for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
+    if (const auto sums = Read(lookup, node, slot)) total += sums->abs_max;
   }
-
- private:
-  static bool IsVariadic(const NodeInfo& node) {
-    return node.proto->op_type() == "Sum" || node.proto->op_type() == "Mean";
-  }
-
-  const TensorStats* Stats(const NodeInfo& node, size_t slot) const {
-    if (slot >= node.inputs.size() || node.inputs[slot] < 0) return nullptr;
-    return table_.Find(index_.tensor(node.inputs[slot]).name);
-  }
-
-  /// Sum and Mean add their inputs element by element.
-  double Together(const NodeInfo& node) const {
-    double total = 0.0;
-    for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
-      if (const TensorStats* stats = Stats(node, slot)) total += stats->abs_max;
-    }
-    return total;
-  }
-
-  std::optional<double> Products(const NodeInfo& node, const TensorStats& a) const {
-    const TensorStats* b = Stats(node, 1);
-    if (b == nullptr || node.proto->op_type() == "Einsum") return std::nullopt;
-    double bound = std::min(a.abs_sum * b->abs_max, b->abs_sum * a.abs_max);
-    if (const auto weights = LargestWeightSum(model_, *node.proto, index_.tensor(node.inputs[1]))) {
-      bound = std::min(bound, a.abs_max * *weights);
-    }
-    const TensorStats* bias = Stats(node, 2);
-    const auto factor = [&](const char* name) {
-      const auto* attribute = FindAttribute(*node.proto, name);  // Gemm's alpha and beta.
-      return attribute != nullptr && attribute->has_f() ? std::fabs(attribute->f()) : 1.0f;
-    };
-    return bound * factor("alpha") + (bias != nullptr ? bias->abs_max * factor("beta") : 0.0);
-  }
-
-  const Model& model_;
-  const GraphIndex& index_;
-  const RangeTable& table_;
-};
+  return total;
+}
 
 }  // namespace
 
-void AddSumBounds(const Model& model, const GraphIndex& index, RangeTable* table) {
-  const Bounds bounds(model, index, *table);
-  for (TensorStats& stats : table->tensors) {
-    const int id = index.FindTensor(stats.name);
-    const TensorInfo& tensor = index.tensor(id);
-    if (tensor.producer < 0 || tensor.kind != TensorKind::kActivation || tensor.producer_slot != 0) continue;
-    stats.sum_bound = bounds.Of(index.node(tensor.producer), stats);
+SumBounds::SumBounds(const Model& model, const GraphIndex& index, const std::vector<TensorStats>& constants)
+    : index_(index) {
+  for (const TensorStats& stats : constants) {
+    if (const int id = index.FindTensor(stats.name); id >= 0)
+      constants_[id] = {stats.abs_max, stats.abs_sum, 0};
   }
+  for (size_t number = 0; number < index.nodes().size(); ++number) {
+    const NodeInfo& node = index.nodes()[number];
+    if (node.outputs.empty() || node.outputs[0] < 0) continue;
+    if (index.tensor(node.outputs[0]).kind != TensorKind::kActivation) continue;
+    const Sums kind = TraitsOf(*node.proto).sums;
+    if (kind == Sums::kNone) continue;
+    Sum sum;
+    sum.node = static_cast<int>(number);
+    sum.output = node.outputs[0];
+    if (kind == Sums::kProducts && node.inputs.size() > 1 && node.inputs[1] >= 0)
+      sum.weights = LargestWeightSum(model, *node.proto, index.tensor(node.inputs[1]));
+    by_output_.emplace(sum.output, sums_.size());
+    sums_.push_back(sum);
+  }
+}
+
+void SumBounds::EndSample(const Lookup& activation) {
+  const Lookup lookup = [&](int tensor) {
+    const auto constant = constants_.find(tensor);
+    return constant != constants_.end() ? std::optional(constant->second) : activation(tensor);
+  };
+  for (Sum& sum : sums_) {
+    if (!activation(sum.output)) continue;  // A branch that was not taken.
+    if (const auto bound = Bound(sum, lookup)) sum.bound = std::max(sum.bound.value_or(0.0), *bound);
+  }
+}
+
+std::optional<double> SumBounds::Of(int tensor) const {
+  const auto found = by_output_.find(tensor);
+  return found == by_output_.end() ? std::nullopt : sums_[found->second].bound;
+}
+
+std::optional<double> SumBounds::Bound(const Sum& sum, const Lookup& lookup) const {
+  const NodeInfo& node = index_.node(sum.node);
+  const auto input = Read(lookup, node, 0);
+  const auto output = lookup(sum.output);
+  if (!input || !output) return std::nullopt;
+  switch (TraitsOf(*node.proto).sums) {
+    case Sums::kNone:
+      return std::nullopt;
+    case Sums::kElements:
+      if (node.inputs.size() > 1 && IsVariadic(*node.proto)) return Together(node, lookup);
+      return IsPool(*node.proto) ? input->abs_sum : ElementsBound(*input, *output);
+    case Sums::kSquares:
+      if (IntAttribute(*node.proto, "p", 2) > 2) return std::nullopt;  // Sums of higher powers.
+      // Normalizations write as much as they read: no group size to gain from.
+      return input->abs_max * input->abs_sum;
+    case Sums::kProducts:
+      return Products(sum, *input, lookup);
+  }
+  return std::nullopt;
+}
+
+std::optional<double> SumBounds::Products(const Sum& sum, const SampleSums& a, const Lookup& lookup) const {
+  const NodeInfo& node = index_.node(sum.node);
+  const auto b = Read(lookup, node, 1);
+  if (!b || node.proto->op_type() == "Einsum") return std::nullopt;
+  double bound = std::min(a.abs_sum * b->abs_max, b->abs_sum * a.abs_max);
+  if (sum.weights) bound = std::min(bound, a.abs_max * *sum.weights);
+  const auto bias = Read(lookup, node, 2);
+  const auto factor = [&](const char* name) {
+    const auto* attribute = FindAttribute(*node.proto, name);  // Gemm's alpha and beta.
+    return attribute != nullptr && attribute->has_f() ? std::fabs(attribute->f()) : 1.0f;
+  };
+  return bound * factor("alpha") + (bias ? bias->abs_max * factor("beta") : 0.0);
 }
 
 }  // namespace halfsafe
