@@ -282,6 +282,9 @@ class DocsTest(unittest.TestCase):
             # A tolerance that FP16 can't meet makes fix widen.
             halfsafe("fix", "model.onnx", "--data", "samples", "-o", "b.onnx", "--json", "widened.json", "--rel-l2", "1e-5")
             halfsafe("scan", "model.onnx", "--data", "samples", "--json", "scan.json")
+            (pathlib.Path(folder) / "broken.npz").write_bytes(b"")
+            halfsafe("scan", "model.onnx", "--data", "samples", "broken.npz", "--skip-bad-samples", "--json", "skipped.json",
+                     "-o", "skipped_ranges.json")
             halfsafe("apply", "model.onnx", "--plan", "plan.json", "-o", "c.onnx", "--json", "apply.json")
             halfsafe("inspect", "folding.onnx", "--json", "inspection.json")
             halfsafe("scan", "folding.onnx", "--random", "1", "--json", "weights.json", "-o", "folding_ranges.json")

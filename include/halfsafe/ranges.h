@@ -46,11 +46,18 @@ struct TensorStats {
   void Merge(const TensorStats& other);
 };
 
+/// A sample that was left out of a scan.
+struct SkippedSample {
+  std::string name;
+  std::string reason;  ///< What was wrong with it.
+};
+
 /// The ranges of every floating-point tensor of a model, in graph order.
 struct RangeTable {
   std::string model_sha256;
   std::optional<int> opset;  ///< That the model was raised to before it was scanned.
   uint64_t samples = 0;
+  std::vector<SkippedSample> skipped;  ///< By name; not counted in `samples`.
   std::vector<TensorStats> tensors;
 
   const TensorStats* Find(std::string_view name) const;
@@ -82,11 +89,14 @@ struct ScanOptions {
   std::string save_outputs;  ///< Where to write tensors in Polygraphy's output JSON; empty: nowhere.
   KeptOutputs* keep_outputs = nullptr;  ///< Filled with the model's outputs, if they fit.
   std::string save_tensors = ".*";      ///< Which tensors to write: a regular expression on full names.
+  bool skip_bad_samples = false;        ///< Leave out samples that can't be read or run, and name them.
+  std::string checkpoint;               ///< A file to go on from, and to keep what was seen in; empty: none.
 };
 
 /// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with
 /// samples, but for the outputs that `keep_outputs` asks for, up to its budget. Throws Error(kBadInput) for
-/// samples that don't fit the model, and when ONNX Runtime can't run it.
+/// samples that don't fit the model, and when ONNX Runtime can't run it. Scans of parts of the samples,
+/// merged, give what one scan of all gives.
 RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options,
                 Progress* progress);
 

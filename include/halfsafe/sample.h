@@ -74,6 +74,8 @@ class SampleSource {
   virtual ~SampleSource() = default;
   /// The number of samples, known without decoding them.
   virtual uint64_t size() const = 0;
+  /// The name of sample `index` in [0, size()), known without decoding it.
+  virtual std::string Name(uint64_t index) const = 0;
   /// Sample `index` in [0, size()). Throws Error(kBadInput) that names file, array, found and expected.
   virtual Sample Read(uint64_t index) const = 0;
 };

@@ -17,14 +17,25 @@ void ConcatenatedSamples::Add(std::unique_ptr<SampleSource> source, const std::s
   parts_.push_back({std::move(source), ++copies_[label]});
 }
 
-Sample ConcatenatedSamples::Read(uint64_t index) const {
+std::pair<size_t, uint64_t> ConcatenatedSamples::Find(uint64_t index) const {
   const auto part = static_cast<size_t>(std::ranges::upper_bound(ends_, index) - ends_.begin());
   if (part == parts_.size()) {
     throw Error(ExitCode::kInternal, fmt::format("sample {} of {} was asked for", index, size()));
   }
-  const uint64_t begin = part == 0 ? 0 : ends_[part - 1];
-  Sample sample = parts_[part].source->Read(index - begin);
-  if (parts_[part].copy > 1) sample.name += fmt::format("#{}", parts_[part].copy);
+  return {part, part == 0 ? index : index - ends_[part - 1]};
+}
+
+std::string ConcatenatedSamples::Name(uint64_t index) const {
+  const auto [part, number] = Find(index);
+  std::string name = parts_[part].source->Name(number);
+  if (parts_[part].copy > 1) name += fmt::format("#{}", parts_[part].copy);
+  return name;
+}
+
+Sample ConcatenatedSamples::Read(uint64_t index) const {
+  const auto [part, number] = Find(index);
+  Sample sample = parts_[part].source->Read(number);
+  sample.name = Name(index);
   return sample;
 }
 

@@ -4,6 +4,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "halfsafe/sample.h"
@@ -18,9 +19,13 @@ class ConcatenatedSamples : public SampleSource {
   void Add(std::unique_ptr<SampleSource> source, const std::string& label);
 
   uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
+  std::string Name(uint64_t index) const override;
   Sample Read(uint64_t index) const override;
 
  private:
+  /// The part that sample `index` is in, and its number there.
+  std::pair<size_t, uint64_t> Find(uint64_t index) const;
+
   struct Part {
     std::unique_ptr<SampleSource> source;
     uint64_t copy = 1;  ///< 2 for the second of that label.

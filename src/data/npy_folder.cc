@@ -45,6 +45,7 @@ class NpyFolder : public SampleSource {
   }
 
   uint64_t size() const override { return 1; }
+  std::string Name(uint64_t /*index*/) const override { return label_; }
 
   Sample Read(uint64_t /*index*/) const override {
     Sample sample{label_, {}};

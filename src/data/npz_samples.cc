@@ -19,6 +19,7 @@ class OneSample : public SampleSource {
       : path_(std::move(path)), label_(std::move(label)) {}
 
   uint64_t size() const override { return 1; }
+  std::string Name(uint64_t /*index*/) const override { return label_; }
 
   Sample Read(uint64_t /*index*/) const override {
     const NpzFile file(path_);
@@ -103,10 +104,11 @@ class RowSamples : public SampleSource {
   }
 
   uint64_t size() const override { return rows_; }
+  std::string Name(uint64_t index) const override { return fmt::format("{}[{}]", label_, index); }
 
   Sample Read(uint64_t index) const override {
     const std::lock_guard lock(mutex_);
-    Sample sample{fmt::format("{}[{}]", label_, index), {}};
+    Sample sample{Name(index), {}};
     for (size_t i = 0; i < readers_.size(); ++i) {
       ThrowIfInterrupted();
       sample.inputs.push_back({file_.names()[i], readers_[i].Row(index, rows_)});

@@ -46,9 +46,12 @@ class JsonSamples : public SampleSource {
       : path_(std::move(path)), label_(std::move(label)), role_(role) {}
 
   uint64_t size() const override { return ranges_.size(); }
+  std::string Name(uint64_t index) const override {
+    return single_ ? label_ : fmt::format("{}[{}]", label_, index);
+  }
 
   Sample Read(uint64_t index) const override {
-    Sample sample{single_ ? label_ : fmt::format("{}[{}]", label_, index), {}};
+    Sample sample{Name(index), {}};
     const MappedFile file(path_, role_);
     const TextRange range = ranges_.at(index);
     const std::string_view text = file.text();

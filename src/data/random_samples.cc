@@ -99,11 +99,12 @@ class Random : public SampleSource {
   Random(uint64_t count, std::vector<InputSpec> inputs) : count_(count), inputs_(std::move(inputs)) {}
 
   uint64_t size() const override { return count_; }
+  std::string Name(uint64_t index) const override { return fmt::format("random[{}]", index); }
 
   Sample Read(uint64_t index) const override {
     // A seed of its own, so that a sample does not depend on which were read before.
     std::mt19937_64 bits(kSeed + index * kGolden);
-    Sample sample{fmt::format("random[{}]", index), {}};
+    Sample sample{Name(index), {}};
     for (const InputSpec& input : inputs_) {
       ThrowIfInterrupted();
       sample.inputs.push_back({input.name, RandomArray(input, bits)});

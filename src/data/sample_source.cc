@@ -84,6 +84,7 @@ class Every : public SampleSource {
   uint64_t size() const override {
     return begin_ >= source_.size() ? 0 : (source_.size() - begin_ - 1) / step_ + 1;
   }
+  std::string Name(uint64_t index) const override { return source_.Name(begin_ + index * step_); }
   Sample Read(uint64_t index) const override { return source_.Read(begin_ + index * step_); }
 
  private:

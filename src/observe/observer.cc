@@ -63,6 +63,14 @@ double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, co
   return smallest;
 }
 
+double AbsMax(const BlockStats& values) {
+  return values.finite == 0 ? 0.0 : std::max(std::fabs(values.min), std::fabs(values.max));
+}
+
+std::optional<double> Smaller(std::optional<double> a, std::optional<double> b) {
+  return a && b ? std::min(*a, *b) : a ? a : b;
+}
+
 }  // namespace
 
 BlockStats StatsOf(DType dtype, const void* values, size_t count, const Parallel& parallel) {
@@ -91,7 +99,7 @@ TensorStats ToTensorStats(const BlockStats& block) {
   stats.subnormal_count = block.subnormal;
   stats.min = block.min + 0.0;  // -0 and 0 are one: which of them came first must not show.
   stats.max = block.max + 0.0;
-  stats.abs_max = block.finite == 0 ? 0.0 : std::max(std::fabs(block.min), std::fabs(block.max));
+  stats.abs_max = AbsMax(block);
   stats.abs_sum = block.abs_sum;
   stats.exponents = block.rare_exponents;
   for (size_t biased = 0; biased < block.exponents.size(); ++biased) {
@@ -106,32 +114,54 @@ int64_t Observer::AddSlot(std::optional<RowAxis> rows) {
   return static_cast<int64_t>(slots_.size()) - 1;
 }
 
-void Observer::AddCall(Slot* slot, const BlockStats& call) {
-  const uint64_t elements = call.finite + call.nan + call.inf;
-  const bool again = slot->last_sample == sample_number_;
-  if (!again) slot->sums = {};
-  slot->sums.elements = again && slot->sums.elements != elements ? 0 : elements;
-  slot->last_sample = sample_number_;
-  if (call.finite > 0) {
-    const double abs_max = std::max(std::fabs(call.min), std::fabs(call.max));
+void Observer::BeginSample(std::string name) {
+  sample_ = std::move(name);
+  for (const int64_t number : in_sample_) {
+    Slot& slot = slots_[static_cast<size_t>(number)];
+    slot.sample = {};
+    slot.runs = 0;
+  }
+  in_sample_.clear();
+}
+
+void Observer::EndSample() {
+  for (const int64_t number : in_sample_) EndSample(&slots_[static_cast<size_t>(number)]);
+}
+
+void Observer::EndSample(Slot* slot) const {
+  const Seen& sample = slot->sample;
+  if (sample.values.finite > 0) {
+    const double abs_max = AbsMax(sample.values);
     if (abs_max > slot->abs_max || (abs_max == slot->abs_max && sample_ < slot->abs_max_sample)) {
       slot->abs_max = abs_max;
       slot->abs_max_sample = sample_;
     }
-    slot->abs_sum = std::max(slot->abs_sum, call.abs_sum);
-    slot->sums.abs_max = std::max(slot->sums.abs_max, abs_max);
-    slot->sums.abs_sum = std::max(slot->sums.abs_sum, call.abs_sum);
   }
-  slot->stats.Merge(call);
+  slot->all.values.Merge(sample.values);
+  slot->all.abs_sum = std::max(slot->all.abs_sum, sample.abs_sum);
+  slot->all.row_max_min = Smaller(slot->all.row_max_min, sample.row_max_min);
+}
+
+void Observer::AddRun(int64_t number, const BlockStats& values) {
+  Slot& slot = slots_[static_cast<size_t>(number)];
+  const uint64_t elements = values.finite + values.nan + values.inf;
+  if (slot.runs++ == 0) {
+    in_sample_.push_back(number);
+    slot.elements = elements;
+  } else if (slot.elements != elements) {
+    slot.elements = 0;
+  }
+  slot.sample.values.Merge(values);
+  slot.sample.abs_sum = std::max(slot.sample.abs_sum, values.abs_sum);
 }
 
 void Observer::Process(const Tap& tap) {
   if (tap.output != tap.input) std::memcpy(tap.output, tap.input, tap.count * DTypeSize(tap.dtype));
+  AddRun(tap.id, StatsOf(tap.dtype, tap.input, tap.count, tap.parallel));
   Slot& slot = slots_[static_cast<size_t>(tap.id)];
-  AddCall(&slot, StatsOf(tap.dtype, tap.input, tap.count, tap.parallel));
   if (slot.rows && tap.dtype == DType::kFloat && tap.count > 0) {
-    const double smallest = SmallestRowMax(static_cast<const float*>(tap.input), tap.shape, *slot.rows);
-    slot.row_max_min = slot.row_max_min ? std::min(*slot.row_max_min, smallest) : smallest;
+    slot.sample.row_max_min = Smaller(
+        slot.sample.row_max_min, SmallestRowMax(static_cast<const float*>(tap.input), tap.shape, *slot.rows));
   }
 }
 
@@ -150,7 +180,7 @@ class Observer::Sink : public BlockSink {
       BlockStats& total = parts_[which];
       for (size_t part = which + slots_.size(); part < parts_.size(); part += slots_.size())
         total.Merge(parts_[part]);
-      observer_->AddCall(&observer_->slots_[static_cast<size_t>(slots_[which])], total);
+      observer_->AddRun(slots_[which], total);
     }
   }
 
@@ -165,21 +195,22 @@ std::unique_ptr<BlockSink> Observer::Watch(std::span<const int64_t> slots, size_
 }
 
 void Observer::Add(int64_t slot, const Array& array) {
-  AddCall(&slots_[static_cast<size_t>(slot)],
-          StatsOf(array.dtype, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype), nullptr));
+  AddRun(slot,
+         StatsOf(array.dtype, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype), nullptr));
 }
 
 std::optional<SampleSums> Observer::InSample(int64_t slot_number) const {
   const Slot& slot = slots_[static_cast<size_t>(slot_number)];
-  return slot.last_sample == sample_number_ ? std::optional(slot.sums) : std::nullopt;
+  if (slot.runs == 0) return std::nullopt;
+  return SampleSums{AbsMax(slot.sample.values), slot.sample.abs_sum, slot.elements};
 }
 
 TensorStats Observer::Result(int64_t slot_number) const {
   const Slot& slot = slots_[static_cast<size_t>(slot_number)];
-  TensorStats stats = ToTensorStats(slot.stats);
+  TensorStats stats = ToTensorStats(slot.all.values);
   stats.abs_max_sample = slot.abs_max_sample;
-  stats.abs_sum = slot.abs_sum;
-  stats.row_max_min = slot.row_max_min;
+  stats.abs_sum = slot.all.abs_sum;
+  stats.row_max_min = slot.all.row_max_min;
   return stats;
 }
 

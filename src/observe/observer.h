@@ -19,16 +19,17 @@ struct RowAxis {
   bool to_the_end = false;
 };
 
-/// Collects statistics of tapped tensors. A slot is one tensor; its number is the tap's id.
+/// Collects statistics of tapped tensors. A slot is one tensor; its number is the tap's id. What a sample
+/// shows counts once the sample has ended well.
 class Observer : public TapHandler {
  public:
   /// Returns the new slot's number. With `rows`, the smallest row maximum is kept too.
   int64_t AddSlot(std::optional<RowAxis> rows = std::nullopt);
-  /// Statistics from now on belong to the sample of this name.
-  void BeginSample(std::string name) {
-    sample_ = std::move(name);
-    ++sample_number_;
-  }
+  /// Statistics from now on belong to the sample of this name; those of a sample that did not end are
+  /// dropped.
+  void BeginSample(std::string name);
+  /// The current sample is complete.
+  void EndSample();
 
   void Process(const Tap& tap) override;
   std::unique_ptr<BlockSink> Watch(std::span<const int64_t> slots, size_t tasks) override;
@@ -37,26 +38,31 @@ class Observer : public TapHandler {
 
   /// What the slot has seen of the current sample; nothing where that is nothing.
   std::optional<SampleSums> InSample(int64_t slot) const;
-  /// What the slot has seen; name, dtype and constant are the caller's to fill.
+  /// What the slot has seen of all samples that ended; name, dtype and constant are the caller's to fill.
   TensorStats Result(int64_t slot) const;
 
  private:
-  struct Slot {
-    BlockStats stats;
-    double abs_max = -1.0;
-    std::string abs_max_sample;
-    double abs_sum = 0.0;
-    SampleSums sums;           ///< Of the sample below.
-    uint64_t last_sample = 0;  ///< The number of the last sample that was seen.
-    std::optional<RowAxis> rows;
+  /// What one tensor showed in one sample, or in all.
+  struct Seen {
+    BlockStats values;
+    double abs_sum = 0.0;  ///< The largest of a run of the tensor's node.
     std::optional<double> row_max_min;
   };
+  struct Slot {
+    std::optional<RowAxis> rows;
+    Seen sample, all;
+    uint64_t runs = 0;      ///< In this sample: a body's node may run several times.
+    uint64_t elements = 0;  ///< Of each run in this sample; 0 where they differ.
+    double abs_max = -1.0;
+    std::string abs_max_sample;
+  };
   class Sink;
-  void AddCall(Slot* slot, const BlockStats& call);
+  void AddRun(int64_t slot, const BlockStats& values);
+  void EndSample(Slot* slot) const;
 
   std::vector<Slot> slots_;
+  std::vector<int64_t> in_sample_;  ///< The slots that the current sample has reached.
   std::string sample_;
-  uint64_t sample_number_ = 0;
 };
 
 /// `stats` in the public form; name, dtype, constant and sample are the caller's to fill.

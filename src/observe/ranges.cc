@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "halfsafe/error.h"
+#include "observe/ranges_json.h"
 
 namespace halfsafe {
 namespace {
@@ -129,6 +130,7 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
                                  OpsetText(table.opset), OpsetText(merged.opset)));
     }
     merged.samples += table.samples;
+    merged.skipped.insert(merged.skipped.end(), table.skipped.begin(), table.skipped.end());
     std::unordered_map<std::string, size_t> position;
     for (size_t k = 0; k < merged.tensors.size(); ++k) position[merged.tensors[k].name] = k;
     for (const TensorStats& stats : table.tensors) {
@@ -140,19 +142,25 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
       }
     }
   }
+  std::ranges::sort(merged.skipped, {}, &SkippedSample::name);
   return merged;
 }
 
-std::string ToJson(const RangeTable& ranges) {
+nlohmann::ordered_json RangesJson(const RangeTable& ranges) {
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"version", kVersion},
                                  {"model_sha256", ranges.model_sha256},
                                  {"opset", OrNull(ranges.opset)},
                                  {"samples", ranges.samples}};
+  json["skipped"] = nlohmann::ordered_json::array();
+  for (const SkippedSample& sample : ranges.skipped)
+    json["skipped"].push_back({{"sample", sample.name}, {"reason", sample.reason}});
   json["tensors"] = nlohmann::ordered_json::array();
   for (const TensorStats& stats : ranges.tensors) json["tensors"].push_back(ToJson(stats));
-  return DumpJson(json);
+  return json;
 }
+
+std::string ToJson(const RangeTable& ranges) { return DumpJson(RangesJson(ranges)); }
 
 RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   const JsonDocument document(text, where, kFormat, kVersion);
@@ -160,6 +168,9 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   ranges.model_sha256 = document.root().String("model_sha256");
   ranges.opset = document.root().PositiveOr("opset");
   ranges.samples = document.root().Unsigned("samples");
+  document.root().ForEachElement("skipped", [&](const JsonReader& json) {
+    ranges.skipped.push_back({json.String("sample"), json.String("reason")});
+  });
   std::unordered_set<std::string> names;
   document.root().RequireArray("tensors");
   document.root().ForEachElement("tensors", [&](const JsonReader& json) {

@@ -13,6 +13,7 @@ namespace halfsafe {
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
   const GraphIndex& index = model.index();
   report->samples = ranges.samples;
+  report->skipped = ranges.skipped;
   report->threshold = threshold;
   for (const std::string& name : OverflowingTensors(ranges, threshold)) {
     OverflowRow row;

@@ -33,6 +33,7 @@ struct Report {
   uint64_t model_bytes = 0;
   std::optional<int> opset;  ///< That the model was raised to.
   uint64_t samples = 0;
+  std::vector<SkippedSample> skipped;  ///< Bad ones, left out.
   double threshold = 10000.0;
   uint64_t tensors = 0;                  ///< Float tensors seen.
   std::vector<OverflowRow> overflowing;  ///< Largest first.

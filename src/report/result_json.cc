@@ -40,6 +40,9 @@ std::string ToJson(const Report& report) {
                {"casts", report.casts},
                {"fp16_multiply_adds", OrNull(report.fp16_multiply_adds)},
                {"seconds", report.seconds}};
+  json["skipped"] = Json::array();
+  for (const SkippedSample& sample : report.skipped)
+    json["skipped"].push_back({{"sample", sample.name}, {"reason", sample.reason}});
   json["tolerance"] = ToJson(report.tolerance);
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();

@@ -117,6 +117,18 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
   return text;
 }
 
+std::string SkippedLines(const Report& report) {
+  constexpr size_t kShown = 5;
+  if (report.skipped.empty()) return "";
+  std::string text =
+      fmt::format("Skipped {} bad sample{} of {}:\n", report.skipped.size(),
+                  report.skipped.size() == 1 ? "" : "s", report.samples + report.skipped.size());
+  for (size_t i = 0; i < std::min(kShown, report.skipped.size()); ++i)
+    text += fmt::format("  {}: {}\n", report.skipped[i].name, report.skipped[i].reason);
+  if (report.skipped.size() > kShown) text += "  ... all are named in --json and in the ranges\n";
+  return text;
+}
+
 std::string VerdictLine(const Report& report, bool color) {
   if (report.verdict.empty()) return "";
   const bool right = report.verdict != "not-right";
@@ -133,7 +145,8 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.opset) text += fmt::format(" at {}", OpsetText(report.opset));
   if (report.samples > 0)
     text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
-  text += fmt::format("\n{}{}", OverflowTable(report, width), PlanTable(report, width));
+  text += "\n" + SkippedLines(report);
+  text += fmt::format("{}{}", OverflowTable(report, width), PlanTable(report, width));
   for (const Widening& step : report.widenings) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include "halfsafe/error.h"
+
 namespace halfsafe {
 namespace {
 
@@ -55,7 +57,13 @@ Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
 }
 
 bool SameShapes(const SampleSource& source) {
-  return source.size() < 2 || ShapeKey(source.Read(0)) == ShapeKey(source.Read(1));
+  if (source.size() < 2) return true;
+  try {
+    return ShapeKey(source.Read(0)) == ShapeKey(source.Read(1));
+  } catch (const Error& error) {
+    if (error.code() != ExitCode::kBadInput) throw;
+    return false;  // For whoever needs the sample to report.
+  }
 }
 
 }  // namespace halfsafe

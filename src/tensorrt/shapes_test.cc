@@ -60,6 +60,7 @@ class Shapes : public SampleSource {
  public:
   explicit Shapes(std::vector<int64_t> rows) : rows_(std::move(rows)) {}
   uint64_t size() const override { return rows_.size(); }
+  std::string Name(uint64_t) const override { return "sample"; }
   Sample Read(uint64_t index) const override {
     Array x{DType::kFloat, {rows_[index], 2}, std::vector<std::byte>(static_cast<size_t>(rows_[index]) * 8)};
     return {"sample", {{"x", std::move(x)}}};

@@ -24,8 +24,7 @@ std::vector<std::string> OutputNames(const Model& model) {
 
 uint64_t FindSample(const SampleSource& samples, const std::string& name) {
   for (uint64_t i = 0; !name.empty() && i < samples.size(); ++i) {
-    ThrowIfInterrupted();
-    if (samples.Read(i).name == name) return i;
+    if (samples.Name(i) == name) return i;
   }
   return 0;
 }

@@ -1,6 +1,5 @@
 #include <fmt/format.h>
 
-#include <chrono>
 #include <cstdio>
 
 #include "base/file.h"
@@ -10,36 +9,6 @@
 
 namespace halfsafe {
 namespace {
-
-struct ScanCommand {
-  CommonOptions common;
-  ScanOptions options;
-  bool no_optimizations = false;
-  bool from_outputs = false;
-
-  ExitCode Run() {
-    const auto start = std::chrono::steady_clock::now();
-    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
-    ConsoleProgress progress(common.quiet);
-    const Model model = LoadModel(common.model, common, common.opset);
-    options.threads = common.threads;
-    options.custom_op_libraries = Paths(common.custom_ops);
-    options.optimize = !no_optimizations;
-    RangeTable ranges;
-    if (!outputs.empty()) {
-      ranges = ScanRecorded(model, *OpenRecordedOutputs(Paths(outputs)), &progress);
-    } else {
-      ranges = Scan(model, *OpenData(model, common, &progress), options, &progress);
-    }
-    if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(ranges));
-    Report report = StartReport("scan", model);
-    AddRanges(model, ranges, common.threshold, &report);
-    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-    return Finish(report, common, ExitCode::kOk);
-  }
-
-  std::vector<std::string> outputs;
-};
 
 struct MergeCommand {
   CommonOptions common;
@@ -122,28 +91,6 @@ struct ApplyCommand {
 };
 
 }  // namespace
-
-Command SetUpScan(CLI::App* app) {
-  auto command = std::make_shared<ScanCommand>();
-  AddModel(app, &command->common);
-  AddData(app, &command->common);
-  AddOpset(app, &command->common);
-  AddOutput(app, &command->common, "The ranges", false);
-  app->add_option("--from-outputs", command->outputs,
-                  "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");
-  app->add_option("--save-outputs", command->options.save_outputs,
-                  "Also write tensors here, in Polygraphy's output JSON: one file, or a folder");
-  app->add_option("--tensors", command->options.save_tensors,
-                  "Which tensors --save-outputs writes: a regular expression");
-  app->add_flag("--no-graph-optimizations", command->no_optimizations, "Run the graph as it is written");
-  app->add_option("--threshold", command->common.threshold,
-                  "What counts as overflow in the table (default 10000)")
-      ->check(CLI::PositiveNumber);
-  AddRuntime(app, &command->common);
-  AddResult(app, &command->common);
-  AddFailOn(app, &command->common);
-  return [command] { return command->Run(); };
-}
 
 Command SetUpMerge(CLI::App* app) {
   auto command = std::make_shared<MergeCommand>();
