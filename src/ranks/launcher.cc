@@ -1,14 +1,23 @@
 #include "ranks/launcher.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
 
 namespace halfsafe {
+namespace {
 
-bool StartedByLauncher() {
-  constexpr std::array kSigns = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMIX_RANK"};
-  return std::ranges::any_of(kSigns, [](const char* sign) { return std::getenv(sign) != nullptr; });
+int NumberIn(const char* variable) {
+  const char* value = std::getenv(variable);
+  return value == nullptr ? 1 : std::atoi(value);
+}
+
+}  // namespace
+
+int LaunchedRanks() {
+  int ranks = std::max({1, NumberIn("OMPI_COMM_WORLD_SIZE"), NumberIn("PMI_SIZE")});
+  // A batch script has tasks too, but no rank.
+  if (std::getenv("PMIX_RANK") != nullptr) ranks = std::max(ranks, NumberIn("SLURM_STEP_NUM_TASKS"));
+  return ranks;
 }
 
 }  // namespace halfsafe

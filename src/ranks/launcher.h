@@ -2,8 +2,9 @@
 
 namespace halfsafe {
 
-/// Whether the environment says that an MPI launcher (Open MPI's, MPICH's, or a batch system's through PMIx)
-/// started this process. Asking MPI itself costs a tenth of a second, alone too.
-bool StartedByLauncher();
+/// How many processes the environment says that an MPI launcher started together: Open MPI's, MPICH's and its
+/// kin's, or Slurm's through PMIx. 1 where it names none: asking MPI itself would cost every process its
+/// startup.
+int LaunchedRanks();
 
 }  // namespace halfsafe

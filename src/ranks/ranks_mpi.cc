@@ -48,7 +48,7 @@ class MpiRanks : public Ranks {
 }  // namespace
 
 std::unique_ptr<Ranks> ConnectRanks() {
-  if (!StartedByLauncher()) return nullptr;
+  if (LaunchedRanks() < 2) return nullptr;
   MPI_Init(nullptr, nullptr);
   auto ranks = std::make_unique<MpiRanks>();
   if (ranks->size() > 1) return ranks;
