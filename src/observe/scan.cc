@@ -119,16 +119,17 @@ class ObservedRun {
   }
 
   /// Of a sample that fails nothing counts.
-  void Run(const Sample& sample) {
-    ValidateSample(sample, inputs_);
-    observer_.BeginSample(sample.name);
-    for (const NamedArray& input : sample.inputs) {
+  void Run(Sample sample) {
+    sample_ = std::move(sample);
+    ValidateSample(sample_, inputs_);
+    observer_.BeginSample(sample_.name);
+    for (const NamedArray& input : sample_.inputs) {
       const int id = model_.index().FindTensor(input.name);
       const int64_t slot = id < 0 ? -1 : slots_.slot[static_cast<size_t>(id)];
       if (slot >= 0) observer_.Add(slot, input.array);
     }
-    session_ = &sessions_.For(sample);
-    outputs_ = session_->Run(sample);
+    session_ = &sessions_.For(sample_);
+    outputs_ = session_->Run(sample_);
     bounds_.EndSample(InSample(slots_, observer_));
     observer_.EndSample();
     ++samples_;
@@ -161,6 +162,7 @@ class ObservedRun {
   std::vector<TensorStats> constants_;
   SumBounds bounds_;
   Session* session_ = nullptr;  ///< Of the last run.
+  Sample sample_;               ///< Of the last run: an output may be one of its inputs.
   std::vector<Ort::Value> outputs_;
   uint64_t samples_ = 0;
 };
