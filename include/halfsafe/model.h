@@ -20,6 +20,18 @@ namespace halfsafe {
 
 class GraphIndex;
 
+/// Bytes of a tensor, and what keeps them alive where that is not the model.
+struct TensorBytes {
+  std::span<const std::byte> bytes;
+  std::shared_ptr<const void> owner;
+};
+
+/// FP32 values of a tensor, and what keeps them alive where that is not the model.
+struct FloatView {
+  std::span<const float> values;
+  std::shared_ptr<const void> owner;
+};
+
 /// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined
 /// when a model is loaded, so that every tensor of theirs can be seen and retyped, and sparse constants are
 /// dense; Save makes those sparse again that are what they were.
@@ -43,8 +55,12 @@ class Model {
   uint64_t bytes() const;
 
   /// Raw little-endian bytes of `tensor` where it holds them as such (raw_data, or external data through the
-  /// map); empty where it uses typed fields.
-  std::span<const std::byte> RawBytes(const onnx::TensorProto& tensor) const;
+  /// map); empty where it uses typed fields. Large weights that Apply changed are converted anew each time.
+  TensorBytes RawBytes(const onnx::TensorProto& tensor) const;
+  /// Gives the memory behind a tensor's external data, or behind all of it, back to the system, which reads
+  /// the file again where the bytes are touched again.
+  void Forget(const onnx::TensorProto& tensor) const;
+  void Forget() const;
 
   /// Writes the model. Above `external_threshold` bytes in all, weights go to `path` + ".data" beside it.
   /// Both files appear only when they are whole. Throws Error(kBadInput) when they can't be written.
@@ -89,7 +105,9 @@ void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custo
 /// data don't agree or the type is a string.
 Array ReadTensor(const Model& model, const onnx::TensorProto& tensor);
 
-/// Values of a float tensor constant (FP16, BF16, FP32 or FP64), rounded to FP32.
+/// Values of a float tensor constant (FP16, BF16, FP32 or FP64), rounded to FP32: where they lie, if they can
+/// be read there, else a copy.
+FloatView ViewFloats(const Model& model, const onnx::TensorProto& tensor);
 std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tensor);
 
 }  // namespace halfsafe

@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <utility>
 
 #include "halfsafe/error.h"
 
@@ -19,6 +20,19 @@ namespace {
 
 Error SystemError(std::string_view doing, const std::filesystem::path& path) {
   return BadInput(fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(errno)));
+}
+
+void WriteAll(int fd, const void* data, size_t size, const std::filesystem::path& path) {
+  const char* next = static_cast<const char*>(data);
+  while (size > 0) {
+    const ssize_t written = write(fd, next, std::min<size_t>(size, size_t{1} << 30));
+    if (written < 0) {
+      if (errno == EINTR) continue;
+      throw SystemError("write", path);
+    }
+    next += written;
+    size -= static_cast<size_t>(written);
+  }
 }
 
 }  // namespace
@@ -47,6 +61,15 @@ MappedFile::~MappedFile() {
   if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
 }
 
+void MappedFile::Forget(std::span<const std::byte> part) const {
+  static const auto kPage = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
+  const auto begin = reinterpret_cast<uintptr_t>(part.data()) / kPage * kPage;
+  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size());
+  // Pages of a private mapping that nobody wrote to are the file's own. Failing costs memory and nothing
+  // else.
+  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   struct stat status {};
   if (stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
@@ -73,17 +96,8 @@ AtomicFile::~AtomicFile() {
 }
 
 void AtomicFile::Write(const void* data, size_t size) {
-  const char* next = static_cast<const char*>(data);
-  while (size > 0) {
-    const ssize_t written = write(fd_, next, std::min<size_t>(size, size_t{1} << 30));
-    if (written < 0) {
-      if (errno == EINTR) continue;
-      throw SystemError("write", path_);
-    }
-    next += written;
-    size -= static_cast<size_t>(written);
-    size_ += static_cast<uint64_t>(written);
-  }
+  WriteAll(fd_, data, size, path_);
+  size_ += size;
 }
 
 void AtomicFile::Commit() {
@@ -98,6 +112,30 @@ void AtomicFile::Commit() {
   if (temporary_.empty()) return;
   if (rename(temporary_.c_str(), path_.c_str()) != 0) throw SystemError("write", path_);
   temporary_.clear();
+}
+
+ScratchFile::ScratchFile() : folder_(std::filesystem::temp_directory_path()) {
+  std::string name = (folder_ / "halfsafe.XXXXXX").string();
+  fd_ = mkostemp(name.data(), O_CLOEXEC);
+  if (fd_ < 0) throw SystemError("write a temporary file in", folder_);
+  unlink(name.c_str());
+}
+
+ScratchFile::~ScratchFile() { close(fd_); }
+
+uint64_t ScratchFile::Append(std::span<const std::byte> bytes) {
+  WriteAll(fd_, bytes.data(), bytes.size(), folder_ / "a temporary file");
+  return std::exchange(size_, size_ + bytes.size());
+}
+
+void ScratchFile::Read(uint64_t offset, std::span<std::byte> bytes) const {
+  while (!bytes.empty()) {
+    const ssize_t got = pread(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) throw SystemError("read a temporary file in", folder_);
+    bytes = bytes.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
 }
 
 void RequireWritable(const std::filesystem::path& path) {

@@ -22,6 +22,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {data_, size_}; }
   std::string_view text() const { return {reinterpret_cast<const char*>(data_), size_}; }
   const std::filesystem::path& path() const { return path_; }
+  /// Gives the memory behind `part` of the bytes back: touched again, they are read from the file again.
+  void Forget(std::span<const std::byte> part) const;
 
  private:
   std::filesystem::path path_;
@@ -52,6 +54,26 @@ class AtomicFile {
  private:
   std::filesystem::path path_;
   std::filesystem::path temporary_;  ///< Empty when writing directly, and after Commit.
+  int fd_ = -1;
+  uint64_t size_ = 0;
+};
+
+/// A private file without a name, in the folder for temporary files (TMPDIR), which goes with the object.
+class ScratchFile {
+ public:
+  /// Throws BadInput where the folder can't be written to.
+  ScratchFile();
+  ~ScratchFile();
+  ScratchFile(const ScratchFile&) = delete;
+  ScratchFile& operator=(const ScratchFile&) = delete;
+
+  /// Appends `bytes` and returns where they begin. Throws BadInput when the disk is full.
+  uint64_t Append(std::span<const std::byte> bytes);
+  /// Reads `bytes.size()` bytes that were appended.
+  void Read(uint64_t offset, std::span<std::byte> bytes) const;
+
+ private:
+  std::filesystem::path folder_;
   int fd_ = -1;
   uint64_t size_ = 0;
 };

@@ -18,6 +18,7 @@ struct CommonOptions {
   std::string json;
   bool quiet = false;
   int threads = 0;
+  bool low_memory = false;
   std::vector<std::string> custom_ops;
   bool leading_axis = false;
   uint64_t random = 0;

@@ -30,6 +30,7 @@ struct FixCommand {
     if (raised) options.check.reference = &original;
     const auto samples = OpenData(model, common, &progress);
     options.scan.threads = options.check.threads = common.threads;
+    options.scan.low_memory = options.check.low_memory = common.low_memory;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
     options.plan.latencies = ReadLatencies(common.latencies);
@@ -66,6 +67,7 @@ struct CheckCommand {
     const Model fixed_model = LoadModel(fixed, common);
     const auto samples = OpenData(model, common, &progress);
     options.threads = common.threads;
+    options.low_memory = common.low_memory;
     options.custom_op_libraries = Paths(common.custom_ops);
     Report report = StartReport("check", model);
     report.samples = samples->size();
@@ -136,6 +138,7 @@ Command SetUpFix(CLI::App* app) {
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
   AddRuntime(app, &command->common);
+  AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };
@@ -154,6 +157,7 @@ Command SetUpCheck(CLI::App* app) {
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddTolerance(app, &command->options.tolerance);
   AddRuntime(app, &command->common);
+  AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
   return [command] { return command->Run(); };
 }

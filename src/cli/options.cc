@@ -48,6 +48,11 @@ void AddRuntime(CLI::App* app, CommonOptions* options) {
   AddCustomOps(app, options);
 }
 
+void AddLowMemory(CLI::App* app, CommonOptions* options) {
+  app->add_flag("--low-memory", options->low_memory,
+                "Hold weights once and one model at a time, slower: what models past 2 GiB get anyway");
+}
+
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
       ->check(CLI::PositiveNumber);

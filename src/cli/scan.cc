@@ -92,6 +92,7 @@ struct ScanCommand {
     options.threads = ThreadsOf(ranks);
     options.custom_op_libraries = Paths(common.custom_ops);
     options.optimize = !no_optimizations;
+    options.low_memory = common.low_memory;
     const std::string checkpoint = options.checkpoint;
     ScanOptions mine = options;
     mine.checkpoint = share.OfFile(checkpoint);
@@ -149,6 +150,7 @@ Command SetUpScan(CLI::App* app) {
                   "What counts as overflow in the table (default 10000)")
       ->check(CLI::PositiveNumber);
   AddRuntime(app, &command->common);
+  AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };

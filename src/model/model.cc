@@ -7,7 +7,6 @@
 #include <onnx/inliner/inliner.h>
 #include <onnx/onnx_pb.h>
 
-#include <charconv>
 #include <cstring>
 #include <future>
 #include <limits>
@@ -18,6 +17,7 @@
 #include "base/file.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
+#include "model/external_data.h"
 #include "model/graph_index.h"
 #include "model/opset.h"
 #include "model/sparse.h"
@@ -25,41 +25,6 @@
 
 namespace halfsafe {
 namespace {
-
-/// Where an external tensor's bytes lie.
-struct ExternalReference {
-  std::string location;
-  uint64_t offset = 0;
-  uint64_t length = 0;
-  bool has_length = false;
-};
-
-uint64_t ParseNumber(const std::string& text, const onnx::TensorProto& tensor, std::string_view key) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) {
-    throw BadInput(fmt::format("initializer {}: external data has {} '{}', expected a number", tensor.name(),
-                               key, text));
-  }
-  return value;
-}
-
-ExternalReference ReadReference(const onnx::TensorProto& tensor) {
-  ExternalReference reference;
-  for (const auto& entry : tensor.external_data()) {
-    if (entry.key() == "location") reference.location = entry.value();
-    if (entry.key() == "offset") reference.offset = ParseNumber(entry.value(), tensor, "offset");
-    if (entry.key() == "length") {
-      reference.length = ParseNumber(entry.value(), tensor, "length");
-      reference.has_length = true;
-    }
-  }
-  return reference;
-}
-
-bool IsExternal(const onnx::TensorProto& tensor) {
-  return tensor.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
-}
 
 /// Lets protobuf write into an AtomicFile; it knows only success and failure, so the reason is kept.
 class FileStream : public google::protobuf::io::CopyingOutputStream {
@@ -131,10 +96,16 @@ struct Model::Impl {
   std::unique_ptr<const GraphIndex> index;
 
   void MapExternal(const onnx::TensorProto& tensor);
+  /// Of an external tensor, as the file has them.
+  std::span<const std::byte> BytesInFile(const onnx::TensorProto& tensor, const ExternalReference& reference);
 };
 
 void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
   const ExternalReference reference = ReadReference(tensor);
+  if (reference.conversion) {
+    throw BadInput(fmt::format("{}: external data of initializer {} has entries that no file may have",
+                               path.string(), tensor.name()));
+  }
   const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
   if (!external.contains(reference.location)) {
     std::filesystem::path file;
@@ -149,15 +120,22 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
   }
   const uint64_t size = external[reference.location]->bytes().size();
   const uint64_t need = TensorByteSize(tensor);
-  if (reference.has_length && reference.length != need) {
+  if (reference.length && *reference.length != need) {
     throw BadInput(fmt::format("{}: initializer {} needs {} bytes, its external data entry says {}",
-                               path.string(), tensor.name(), need, reference.length));
+                               path.string(), tensor.name(), need, *reference.length));
   }
   if (reference.offset > size || need > size - reference.offset) {
     throw BadInput(fmt::format("{}: initializer {} needs bytes {} to {} of {}, which has {}", path.string(),
                                tensor.name(), reference.offset, reference.offset + need, reference.location,
                                size));
   }
+}
+
+std::span<const std::byte> Model::Impl::BytesInFile(const onnx::TensorProto& tensor,
+                                                    const ExternalReference& reference) {
+  const uint64_t size =
+      reference.conversion ? TensorElementCount(tensor) * sizeof(float) : TensorByteSize(tensor);
+  return external.at(reference.location)->bytes().subspan(reference.offset, size);
 }
 
 Model::Model() : impl_(std::make_unique<Impl>()) {}
@@ -249,12 +227,26 @@ void Model::RaiseOpset(int opset) {
 
 std::optional<int> Model::raised_opset() const { return impl_->raised_opset; }
 
-std::span<const std::byte> Model::RawBytes(const onnx::TensorProto& tensor) const {
-  if (IsExternal(tensor)) {
-    const ExternalReference reference = ReadReference(tensor);
-    return impl_->external.at(reference.location)->bytes().subspan(reference.offset, TensorByteSize(tensor));
-  }
-  return std::as_bytes(std::span(tensor.raw_data().data(), tensor.raw_data().size()));
+TensorBytes Model::RawBytes(const onnx::TensorProto& tensor) const {
+  if (!IsExternal(tensor))
+    return {std::as_bytes(std::span(tensor.raw_data().data(), tensor.raw_data().size())), nullptr};
+  const ExternalReference reference = ReadReference(tensor);
+  const auto in_file = impl_->BytesInFile(tensor, reference);
+  if (!reference.conversion) return {in_file, nullptr};
+  const size_t size = TensorByteSize(tensor);
+  const auto converted = std::make_shared_for_overwrite<std::byte[]>(size);
+  ConvertWeight(in_file, *reference.conversion, converted.get());
+  return {{converted.get(), size}, converted};
+}
+
+void Model::Forget(const onnx::TensorProto& tensor) const {
+  if (!IsExternal(tensor)) return;
+  const ExternalReference reference = ReadReference(tensor);
+  impl_->external.at(reference.location)->Forget(impl_->BytesInFile(tensor, reference));
+}
+
+void Model::Forget() const {
+  for (const auto& [location, file] : impl_->external) file->Forget(file->bytes());
 }
 
 Model Model::AsInFile() const {
@@ -313,29 +305,22 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
   size_t next = 0;
   ForEachMutableTensorConstant(proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
     const onnx::TensorProto& source = *sources[next++];
-    const auto raw = RawBytes(source);
     const bool moved = IsExternal(source) || tensor->raw_data().size() != source.raw_data().size();
     if (!moved) return;
-    tensor->clear_external_data();
+    const TensorBytes raw = RawBytes(source);
     if (!external) {
+      tensor->clear_external_data();
       tensor->clear_data_location();
-      tensor->set_raw_data(raw.data(), raw.size());
+      tensor->set_raw_data(raw.bytes.data(), raw.bytes.size());
       return;
     }
     // Mapping wants page-aligned offsets.
     constexpr uint64_t kAlign = 4096;
     static constexpr char kZeros[kAlign] = {};
     data->Write(kZeros, (kAlign - data->size() % kAlign) % kAlign);
-    tensor->set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
-    const std::pair<const char*, std::string> entries[] = {{"location", data_path.filename().string()},
-                                                           {"offset", std::to_string(data->size())},
-                                                           {"length", std::to_string(raw.size())}};
-    for (const auto& [key, value] : entries) {
-      auto* entry = tensor->add_external_data();
-      entry->set_key(key);
-      entry->set_value(value);
-    }
-    data->Write(raw.data(), raw.size());
+    WriteReference({data_path.filename().string(), data->size(), raw.bytes.size()}, tensor);
+    data->Write(raw.bytes.data(), raw.bytes.size());
+    Forget(source);
   });
   FileStream stream(&file);
   google::protobuf::io::CopyingOutputStreamAdaptor buffered(&stream, 1 << 20);

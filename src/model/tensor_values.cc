@@ -69,8 +69,9 @@ Array ReadTensor(const Model& model, const onnx::TensorProto& tensor) {
   Array array;
   array.dtype = static_cast<DType>(tensor.data_type());
   array.shape.assign(tensor.dims().begin(), tensor.dims().end());
-  const auto raw = model.RawBytes(tensor);
-  array.bytes = raw.empty() ? PackTypedField(tensor) : std::vector<std::byte>(raw.begin(), raw.end());
+  const TensorBytes raw = model.RawBytes(tensor);
+  array.bytes =
+      raw.bytes.empty() ? PackTypedField(tensor) : std::vector<std::byte>(raw.bytes.begin(), raw.bytes.end());
   if (const uint64_t expected = TensorByteSize(tensor); array.bytes.size() != expected) {
     throw BadInput(fmt::format("tensor {} of shape [{}] needs {} bytes of data, found {}", tensor.name(),
                                fmt::join(tensor.dims(), ", "), expected, array.bytes.size()));
@@ -79,12 +80,6 @@ Array ReadTensor(const Model& model, const onnx::TensorProto& tensor) {
 }
 
 std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tensor) {
-  if (const auto raw = model.RawBytes(tensor); tensor.data_type() == onnx::TensorProto::FLOAT &&
-                                               !raw.empty() && raw.size() == TensorByteSize(tensor)) {
-    std::vector<float> values(raw.size() / sizeof(float));
-    std::memcpy(values.data(), raw.data(), raw.size());
-    return values;
-  }
   const Array array = ReadTensor(model, tensor);
   switch (array.dtype) {
     case DType::kFloat:
@@ -99,6 +94,19 @@ std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tenso
       throw BadInput(fmt::format("tensor {} has type {}, expected floating point", tensor.name(),
                                  DTypeName(array.dtype)));
   }
+}
+
+FloatView ViewFloats(const Model& model, const onnx::TensorProto& tensor) {
+  if (tensor.data_type() == onnx::TensorProto::FLOAT) {
+    const TensorBytes raw = model.RawBytes(tensor);
+    const bool aligned = reinterpret_cast<uintptr_t>(raw.bytes.data()) % alignof(float) == 0;
+    if (!raw.bytes.empty() && aligned && raw.bytes.size() == TensorByteSize(tensor)) {
+      return {{reinterpret_cast<const float*>(raw.bytes.data()), raw.bytes.size() / sizeof(float)},
+              raw.owner};
+    }
+  }
+  const auto values = std::make_shared<std::vector<float>>(ReadFloats(model, tensor));
+  return {*values, values};
 }
 
 }  // namespace halfsafe

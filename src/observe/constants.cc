@@ -12,7 +12,8 @@ namespace halfsafe {
 namespace {
 
 TensorStats StatsOfConstant(const Model& model, const TensorInfo& tensor) {
-  const auto raw = model.RawBytes(*tensor.data);
+  const TensorBytes held = model.RawBytes(*tensor.data);
+  const auto raw = held.bytes;
   BlockStats block;
   if (!raw.empty() && reinterpret_cast<uintptr_t>(raw.data()) % alignof(double) == 0 &&
       raw.size() == TensorByteSize(*tensor.data)) {

@@ -105,7 +105,8 @@ class Folder {
   }
 
   void Measure(const TensorInfo& weight, size_t axis, const Affine& layer, FoldedWeights* folded) const {
-    const std::vector<float> values = ReadFloats(model_, *weight.data);
+    const FloatView view = ViewFloats(model_, *weight.data);
+    const std::span<const float> values = view.values;
     size_t inner = 1;
     for (size_t i = axis + 1; i < weight.shape.size(); ++i) inner *= static_cast<size_t>(weight.shape[i]);
     for (size_t i = 0; i < values.size(); ++i) {

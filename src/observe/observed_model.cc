@@ -53,8 +53,10 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
 }
 
 SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Slots& slots, bool chains,
-                           const std::function<bool(const std::string&)>& saved) {
-  SessionModel session = MakeSessionModel(model);
+                           bool feed, const std::function<bool(const std::string&)>& saved) {
+  WeightOptions weights;
+  weights.feed = feed;
+  SessionModel session = MakeSessionModel(model, weights);
   DeclareBodyShapes(index, &session.proto);
   std::vector<bool> in_chain(index.tensors().size(), false);
   if (chains) {

@@ -22,8 +22,9 @@ struct Slots {
 Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observer);
 
 /// Chains where the model runs optimized, and taps for everything else that a slot observes; graph inputs are
-/// read from the samples instead. `saved` says which tensors the run has to give out.
+/// read from the samples instead. `saved` says which tensors the run has to give out; `feed`: see
+/// WeightOptions.
 SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Slots& slots, bool chains,
-                           const std::function<bool(const std::string&)>& saved);
+                           bool feed, const std::function<bool(const std::string&)>& saved);
 
 }  // namespace halfsafe

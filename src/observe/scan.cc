@@ -107,7 +107,7 @@ class ObservedRun {
         inputs_(model.Inputs()),
         slots_(ChooseSlots(model.index(), model, &observer_)),
         recorder_(model.index(), options),
-        session_model_(ObservedModel(model, model.index(), slots_, options.optimize,
+        session_model_(ObservedModel(model, model.index(), slots_, options.optimize, options.low_memory,
                                      [&](const std::string& name) { return recorder_.Wants(name); })),
         sessions_(session_model_, SessionOptionsOf(model, options, &observer_), same_shapes),
         constants_(ConstantStats(model, model.index())),

@@ -3,12 +3,27 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <span>
 
 #include "model/op_traits.h"
 #include "model/walk.h"
 
 namespace halfsafe {
 namespace {
+
+/// Adds to each sum the magnitudes of `inner` values, in order.
+void AddMagnitudes(const float* values, size_t inner, std::span<double> sums) {
+  if (inner == 1) {  // Outputs lie side by side, as in most products of matrices: all sums at the same time.
+    for (size_t i = 0; i < sums.size(); ++i) sums[i] += std::fabs(values[i]);
+    return;
+  }
+  for (double& sum : sums) {
+    double part = 0.0;
+    for (size_t i = 0; i < inner; ++i) part += std::fabs(values[i]);
+    sum += part;
+    values += inner;
+  }
+}
 
 /// Largest sum of |w| that one output element takes from a weight, by the operator's layout; nullopt where
 /// unknown.
@@ -30,16 +45,14 @@ std::optional<double> LargestWeightSum(const Model& model, const onnx::NodeProto
   } else if (node.op_type() != "Conv") {
     return std::nullopt;
   }
-  const std::vector<float> values = ReadFloats(model, *weight.data);
+  const FloatView view = ViewFloats(model, *weight.data);
   const size_t outputs = static_cast<size_t>(weight.shape[output_axis]);
   size_t inner = 1;
   for (size_t i = output_axis + 1; i < rank; ++i) inner *= static_cast<size_t>(weight.shape[i]);
   std::vector<double> sums(outputs, 0.0);
-  for (size_t begin = 0; begin < values.size(); begin += inner) {
-    double part = 0.0;
-    for (size_t i = begin; i < begin + inner; ++i) part += std::fabs(values[i]);
-    sums[begin / inner % outputs] += part;
-  }
+  const float* next = view.values.data();
+  for (const float* const end = next + view.values.size(); next != end; next += outputs * inner)
+    AddMagnitudes(next, inner, sums);
   return sums.empty() ? 0.0 : *std::max_element(sums.begin(), sums.end());
 }
 

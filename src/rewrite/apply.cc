@@ -11,9 +11,6 @@
 namespace halfsafe {
 namespace {
 
-/// Tensors above this many bytes are not copied before it is known in which type they are needed.
-constexpr size_t kSmall = 1024;
-
 constexpr Pass kPasses[] = {
     {"rescale", &Rescale},
     {"choose-types", &ChooseTypes},
@@ -74,7 +71,7 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
       index(original.index()),
       ports(index),
       scales(original, index),
-      proto(WithoutLargeTensors(original.proto(), kSmall)) {
+      proto(WithoutLargeTensors(original.proto(), kSmallTensor)) {
   PairTensors(this);
   graphs = AllGraphs(proto.mutable_graph());
   NumberNodes(proto.mutable_graph(), &nodes);
@@ -154,7 +151,7 @@ const std::string& Rewriter::Scalar(float value, DType dtype) {
   name = NewName(fmt::format("halfsafe_{:g}", value), {dtype});
   onnx::TensorProto* tensor = proto.mutable_graph()->add_initializer();
   tensor->set_name(name);
-  SetTensor(std::span(&value, 1), dtype, tensor);
+  SetTensor(std::span(&value, 1), {dtype}, tensor);
   if (proto.ir_version() < 4) AddInitializerInput(*tensor, proto.mutable_graph());
   return name;
 }

@@ -1,55 +1,23 @@
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cmath>
-#include <cstring>
 #include <set>
 #include <span>
 #include <unordered_map>
 
-#include "base/half_convert.h"
 #include "halfsafe/error.h"
-#include "halfsafe/half.h"
+#include "model/external_data.h"
 #include "model/walk.h"
 #include "rewrite/rewriter.h"
 
 namespace halfsafe {
-namespace {
-
-/// The 16 bits of FP32 values, into `bits`. A finite value never becomes infinite: it stops at the type's
-/// largest.
-void Encode(std::span<const float> values, DType dtype, uint16_t* bits) {
-  if (dtype == DType::kBfloat16) {
-    for (size_t i = 0; i < values.size(); ++i) {
-      const float rounded = RoundToBfloat16(values[i]);
-      bits[i] = Bfloat16Bits(
-          std::isinf(rounded) && std::isfinite(values[i]) ? std::copysign(0x1.FEp127f, values[i]) : rounded);
-    }
-    return;
-  }
-  FloatsToHalf(values.data(), values.size(), bits);
-  constexpr uint16_t kInfinity = 0x7C00, kLargest = 0x7BFF, kMagnitude = 0x7FFF;
-  for (size_t i = 0; i < values.size(); ++i) {
-    if ((bits[i] & kMagnitude) == kInfinity && std::isfinite(values[i]))
-      bits[i] = static_cast<uint16_t>((bits[i] & ~kMagnitude) | kLargest);
-  }
-}
-
-}  // namespace
-
-void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* tensor) {
+void SetTensor(std::span<const float> values, const WeightConversion& conversion, onnx::TensorProto* tensor) {
   tensor->clear_float_data();
   tensor->clear_external_data();
   tensor->clear_data_location();
-  tensor->set_data_type(static_cast<int>(dtype));
+  tensor->set_data_type(static_cast<int>(conversion.dtype));
   std::string* raw = tensor->mutable_raw_data();
-  raw->resize(values.size() * DTypeSize(dtype));
-  if (dtype == DType::kFloat) {
-    std::memcpy(raw->data(), values.data(), raw->size());
-  } else {
-    Encode(values, dtype,
-           reinterpret_cast<uint16_t*>(raw->data()));  // A string's buffer is aligned for any scalar.
-  }
+  raw->resize(values.size() * DTypeSize(conversion.dtype));
+  ConvertWeight(std::as_bytes(values), conversion, reinterpret_cast<std::byte*>(raw->data()));
 }
 
 void AddInitializerInput(const onnx::TensorProto& tensor, onnx::GraphProto* graph) {
@@ -66,34 +34,23 @@ namespace {
 /// A constant of the model being rewritten, wherever it stands.
 class Constant {
  public:
-  Constant(Rewriter* rewriter, int tensor) : rewriter_(rewriter), info_(rewriter->index.tensor(tensor)) {
-    if (info_.producer >= 0) {
-      ReadNode();
-      return;
+  Constant(Rewriter* rewriter, int tensor, const ConstantPlan* plan)
+      : rewriter_(rewriter), info_(rewriter->index.tensor(tensor)), plan_(plan) {
+    if (info_.data != nullptr) {
+      proto_ = rewriter->copies.at(info_.data);
+    } else {
+      ReadAttribute();
     }
-    proto_ = rewriter->copies.at(info_.data);
-    ReadValues();
   }
 
-  void Clamp(double limit) {
-    const float bound = static_cast<float>(limit);
-    for (float& value : Own()) value = std::isfinite(value) ? std::clamp(value, -bound, bound) : value;
-  }
-
-  void KeepNonzero() { keep_nonzero_ = true; }
-
-  void Become(const Form& form) {
-    const std::vector<float> changed = InForm(form);
-    SetTensor(changed.empty() ? values_ : changed, form.dtype, proto_);
-  }
+  void Become(const Form& form) { Write(form, proto_); }
 
   /// Adds the same constant in another form, and returns its name.
   std::string Add(const Form& form) {
     const std::string name = rewriter_->NewName(info_.local, form);
     onnx::TensorProto copy;
     *copy.mutable_dims() = proto_->dims();
-    const std::vector<float> changed = InForm(form);
-    SetTensor(changed.empty() ? values_ : changed, form.dtype, &copy);
+    Write(form, &copy);
     if (info_.producer < 0) {
       copy.set_name(name);
       // Before IR version 4 every initializer has to be listed among the inputs.
@@ -111,66 +68,47 @@ class Constant {
  private:
   onnx::GraphProto* graph() { return rewriter_->graphs[static_cast<size_t>(info_.graph)]; }
 
-  void ReadValues() {
-    const auto raw = rewriter_->model.RawBytes(*info_.data);
-    const bool aligned = reinterpret_cast<uintptr_t>(raw.data()) % alignof(float) == 0;
-    if (!raw.empty() && aligned && raw.size() == TensorByteSize(*info_.data)) {
-      values_ = {reinterpret_cast<const float*>(raw.data()), raw.size() / sizeof(float)};
-    } else {
-      own_ = ReadFloats(rewriter_->model, *info_.data);
-      values_ = own_;
-    }
+  WeightConversion ConversionTo(const Form& form) const {
+    WeightConversion conversion{form.dtype, form.exponent};
+    if (plan_ == nullptr) return conversion;
+    conversion.clamp = plan_->clamp;
+    conversion.keep_nonzero = plan_->keep_nonzero;
+    return conversion;
   }
 
-  /// The values as a form has them, before they are rounded; empty where nothing changes.
-  std::vector<float> InForm(const Form& form) const {
-    const bool guards = keep_nonzero_ && form.dtype == DType::kFloat16;
-    if (form.exponent == 0 && !guards) return {};
-    std::vector<float> values(values_.begin(), values_.end());
-    // Exact in double, so rounded once.
-    const double factor = std::ldexp(1.0, -form.exponent);
-    for (float& value : values) value = static_cast<float>(value * factor);
-    for (float& value : values) {
-      if (guards && value != 0.0f) value = std::copysign(std::max(std::fabs(value), 0x1p-24f), value);
-    }
-    return values;
+  /// Large weights stay in their file, to be converted when they are read: with `conversion` written down, a
+  /// model that memory holds once can be rewritten.
+  void Write(const Form& form, onnx::TensorProto* to) const {
+    const WeightConversion conversion = ConversionTo(form);
+    if (info_.data == nullptr) return SetTensor(attribute_values_, conversion, to);
+    if (!IsExternal(*info_.data) || TensorByteSize(*info_.data) <= kSmallTensor)
+      return SetTensor(ViewFloats(rewriter_->model, *info_.data).values, conversion, to);
+    ExternalReference reference = ReadReference(*info_.data);
+    reference.conversion = conversion;
+    WriteReference(reference, to);
   }
 
-  /// The values, free to change.
-  std::vector<float>& Own() {
-    if (own_.empty()) own_.assign(values_.begin(), values_.end());
-    values_ = own_;
-    return own_;
-  }
-
-  /// A Constant node states its value as a tensor, a float or a list of floats; all become a tensor.
-  void ReadNode() {
+  /// A Constant node may state its value as a float or a list of floats; they become a tensor.
+  void ReadAttribute() {
     onnx::NodeProto* node = rewriter_->nodes[static_cast<size_t>(info_.producer)];
-    if (info_.data != nullptr) {
-      ReadValues();
-      proto_ = rewriter_->copies.at(info_.data);
-    } else {
-      onnx::AttributeProto* attribute = node->mutable_attribute(0);
-      if (attribute->name() == "value_float") own_ = {attribute->f()};
-      if (attribute->name() == "value_floats") {
-        own_.assign(attribute->floats().begin(), attribute->floats().end());
-        attribute->mutable_t()->add_dims(static_cast<int64_t>(own_.size()));
-      }
-      values_ = own_;
-      attribute->set_name("value");
-      attribute->set_type(onnx::AttributeProto::TENSOR);
-      attribute->clear_f();
-      attribute->clear_floats();
-      proto_ = attribute->mutable_t();
+    onnx::AttributeProto* attribute = node->mutable_attribute(0);
+    if (attribute->name() == "value_float") attribute_values_ = {attribute->f()};
+    if (attribute->name() == "value_floats") {
+      attribute_values_.assign(attribute->floats().begin(), attribute->floats().end());
+      attribute->mutable_t()->add_dims(static_cast<int64_t>(attribute_values_.size()));
     }
+    attribute->set_name("value");
+    attribute->set_type(onnx::AttributeProto::TENSOR);
+    attribute->clear_f();
+    attribute->clear_floats();
+    proto_ = attribute->mutable_t();
   }
 
   Rewriter* rewriter_;
   const TensorInfo& info_;
+  const ConstantPlan* plan_;
   onnx::TensorProto* proto_ = nullptr;
-  std::span<const float> values_;  ///< The model's own memory where it can be read as floats, else `own_`.
-  std::vector<float> own_;
-  bool keep_nonzero_ = false;  ///< See ConstantPlan.
+  std::vector<float> attribute_values_;  ///< Of a constant that isn't stated as a tensor.
 };
 
 }  // namespace
@@ -202,9 +140,7 @@ void ConvertConstants(Rewriter* rewriter) {
       if (tensor.data != nullptr) *rewriter->copies.at(tensor.data) = *tensor.data;
       continue;
     }
-    Constant constant(rewriter, number);
-    if (plan != nullptr && plan->clamp) constant.Clamp(*plan->clamp);
-    if (plan != nullptr && plan->keep_nonzero) constant.KeepNonzero();
+    Constant constant(rewriter, number, plan);
     // The first form takes over the name, FP32 before others; an output of the model keeps it for the output.
     const Form first = wanted.empty() || main_output ? Form{} : *wanted.begin();
     for (const Form& form : wanted) {

@@ -17,8 +17,12 @@
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
 #include "model/scale_rules.h"
+#include "model/weight_conversion.h"
 
 namespace halfsafe {
+
+/// Tensors up to this many bytes are copied with the graph, before it is known in which type they are needed.
+inline constexpr size_t kSmallTensor = 1024;
 
 /// One way in which a tensor's value is found in the result.
 struct Form {
@@ -87,9 +91,8 @@ Model Finish(Rewriter* rewriter);
 /// The element type that a precision stands for.
 DType TypeOf(Precision precision);
 
-/// Writes values in a 32- or 16-bit float type. A finite value never becomes infinite: it stops at the type's
-/// largest.
-void SetTensor(std::span<const float> values, DType dtype, onnx::TensorProto* tensor);
+/// Writes converted values into `tensor`, in place of all data that it has.
+void SetTensor(std::span<const float> values, const WeightConversion& conversion, onnx::TensorProto* tensor);
 
 /// Lists a new initializer among the graph's inputs, which models before IR version 4 want.
 void AddInitializerInput(const onnx::TensorProto& tensor, onnx::GraphProto* graph);

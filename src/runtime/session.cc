@@ -14,6 +14,7 @@
 
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
+#include "model/external_data.h"
 #include "model/walk.h"
 #include "runtime/chain_op.h"
 
@@ -56,6 +57,12 @@ Error Refused(const std::string& path, const std::string& message) {
   return BadInput(fmt::format("ONNX Runtime refuses {}: {}", path, message));
 }
 
+void PutInside(std::span<const std::byte> raw, onnx::TensorProto* tensor) {
+  tensor->clear_external_data();
+  tensor->clear_data_location();
+  tensor->set_raw_data(raw.data(), raw.size());
+}
+
 /// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay
 /// outside.
 void RestoreOtherTensors(const Model& model,
@@ -67,11 +74,8 @@ void RestoreOtherTensors(const Model& model,
   const std::function<void(const onnx::GraphProto&, onnx::GraphProto*)> restore =
       [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
         const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
-          const auto raw = model.RawBytes(source);
-          if (outside.contains(&source) || raw.empty()) return;
-          copy->clear_external_data();
-          copy->clear_data_location();
-          copy->set_raw_data(raw.data(), raw.size());
+          if (outside.contains(&source)) return;
+          if (const TensorBytes raw = model.RawBytes(source); !raw.bytes.empty()) PutInside(raw.bytes, copy);
         };
         for (int i = 0; i < from.initializer_size(); ++i)
           fill(from.initializer(i), to->mutable_initializer(i));
@@ -113,26 +117,19 @@ std::unordered_set<std::string> KeptWeights(const onnx::ModelProto& proto) {
   return kept;
 }
 
-/// ONNX Runtime refuses two nodes of one name. Other runtimes don't, and no name is needed here.
-void ClearSharedNames(onnx::ModelProto* proto) {
-  for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
-    std::unordered_set<std::string> taken;
-    for (auto& node : *graph->mutable_node()) {
-      if (!taken.insert(node.name()).second) node.clear_name();
-    }
-  }
+/// Weights of a large model up to this size are copied and packed like any other: they don't matter.
+constexpr size_t kSmallToCopy = 64 << 10;
+
+bool IsSixteenBit(const onnx::TensorProto& tensor) {
+  return tensor.data_type() == onnx::TensorProto::FLOAT16 ||
+         tensor.data_type() == onnx::TensorProto::BFLOAT16;
 }
 
-}  // namespace
-
-SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_bit) {
-  SessionModel result;
-  result.path = model.path().string();
-  result.proto = WithoutLargeTensors(model.proto(), large);
-  onnx::GraphProto* graph = result.proto.mutable_graph();
+/// Turns the main graph's Constant nodes into initializers. Returns where the data of all initializers lies.
+std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitializers(
+    const Model& model, onnx::GraphProto* graph) {
   std::unordered_map<std::string, const onnx::TensorProto*> sources;
   for (const auto& tensor : model.proto().graph().initializer()) sources[tensor.name()] = &tensor;
-
   google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
   nodes.Swap(graph->mutable_node());
   for (int i = 0; i < nodes.size(); ++i) {
@@ -148,38 +145,112 @@ SessionModel MakeSessionModel(const Model& model, size_t large, size_t large_16_
     initializer->set_name(original.output(0));
     sources[original.output(0)] = &value->t();
   }
+  return sources;
+}
+
+SessionWeight TakeOut(const Model& model, const onnx::TensorProto& source, const std::string& name) {
+  TensorBytes raw = model.RawBytes(source);
+  return {name,
+          static_cast<DType>(source.data_type()),
+          {source.dims().begin(), source.dims().end()},
+          raw.bytes,
+          std::move(raw.owner),
+          false};
+}
+
+/// Makes a weight that each run is given an input of the graph; it may be one already, with a default value.
+void AddInput(const SessionWeight& weight, onnx::GraphProto* graph) {
+  const auto listed = std::find_if(graph->input().begin(), graph->input().end(),
+                                   [&](const auto& input) { return input.name() == weight.name; });
+  if (listed != graph->input().end()) return;
+  auto* input = graph->add_input();
+  input->set_name(weight.name);
+  auto* type = input->mutable_type()->mutable_tensor_type();
+  type->set_elem_type(static_cast<int>(weight.dtype));
+  for (const int64_t dim : weight.shape) type->mutable_shape()->add_dim()->set_dim_value(dim);
+}
+
+/// Says that the values are handed over beside the graph.
+void ReferToMemory(onnx::TensorProto* initializer) {
+  initializer->clear_raw_data();
+  initializer->clear_external_data();
+  initializer->set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
+  auto* entry = initializer->add_external_data();
+  entry->set_key("location");
+  entry->set_value("in-memory");
+}
+
+/// ONNX Runtime refuses two nodes of one name. Other runtimes don't, and no name is needed here.
+void ClearSharedNames(onnx::ModelProto* proto) {
+  for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
+    std::unordered_set<std::string> taken;
+    for (auto& node : *graph->mutable_node()) {
+      if (!taken.insert(node.name()).second) node.clear_name();
+    }
+  }
+}
+
+}  // namespace
+
+bool IsLarge(const Model& model) {
+  constexpr uint64_t kLarge = uint64_t{2} << 30;
+  uint64_t bytes = 0;
+  for (const auto& tensor : model.proto().graph().initializer()) {
+    if (IsFloat(static_cast<DType>(tensor.data_type()))) bytes += TensorElementCount(tensor) * sizeof(float);
+  }
+  return bytes > kLarge;
+}
+
+SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) {
+  SessionModel result;
+  result.path = model.path().string();
+  result.proto = WithoutLargeTensors(model.proto(), options.large);
+  const std::unordered_map<std::string, const onnx::TensorProto*> sources =
+      MoveConstantsToInitializers(model, result.proto.mutable_graph());
   RestoreOtherTensors(model, sources, &result.proto);
-  for (auto& initializer : *graph->mutable_initializer()) {
+  const bool feed = options.feed || IsLarge(model);
+  onnx::GraphProto* graph = result.proto.mutable_graph();
+  google::protobuf::RepeatedPtrField<onnx::TensorProto> initializers;
+  initializers.Swap(graph->mutable_initializer());
+  for (onnx::TensorProto& initializer : initializers) {
     const onnx::TensorProto& source = *sources.at(initializer.name());
-    const auto raw = model.RawBytes(source);
-    const bool external = source.data_location() == onnx::TensorProto_DataLocation_EXTERNAL;
-    const bool sixteen_bit =
-        source.data_type() == onnx::TensorProto::FLOAT16 || source.data_type() == onnx::TensorProto::BFLOAT16;
-    const size_t largest = sixteen_bit ? large_16_bit : large;
-    if (raw.size() <= largest && !external) continue;
-    if (raw.size() <= largest) {
-      initializer.clear_external_data();
-      initializer.clear_data_location();
-      initializer.set_raw_data(raw.data(), raw.size());
+    const bool inside = !IsExternal(source) && source.raw_data().empty();
+    const uint64_t size = inside ? 0 : TensorByteSize(source);
+    if (size <= (IsSixteenBit(source) ? options.large_16_bit : options.large)) {
+      if (IsExternal(source)) PutInside(model.RawBytes(source).bytes, &initializer);
+      graph->add_initializer()->Swap(&initializer);
       continue;
     }
-    result.weights.push_back({initializer.name(),
-                              static_cast<DType>(source.data_type()),
-                              {source.dims().begin(), source.dims().end()},
-                              raw,
-                              nullptr});
-    initializer.clear_raw_data();
-    initializer.clear_external_data();
-    initializer.set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
-    auto* entry = initializer.add_external_data();
-    entry->set_key("location");
-    entry->set_value("in-memory");
+    SessionWeight weight = TakeOut(model, source, initializer.name());
+    if (options.adapt) {
+      options.adapt(&weight);
+      model.Forget(source);  // Its bytes were most likely read for the last time.
+    }
+    weight.fed = feed && size > kSmallToCopy && IsFloat(weight.dtype);
+    if (weight.fed) {
+      AddInput(weight, graph);
+    } else {
+      ReferToMemory(&initializer);
+      graph->add_initializer()->Swap(&initializer);
+    }
+    result.weights.push_back(std::move(weight));
   }
   ClearSharedNames(&result.proto);
   return result;
 }
 
 bool ServesTwoSessions(int threads) { return Threads(threads) >= 2; }
+
+namespace {
+
+/// A value of ONNX Runtime that shows `bytes` where they lie.
+Ort::Value Wrap(DType dtype, const std::vector<int64_t>& shape, std::span<const std::byte> bytes) {
+  static const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  return Ort::Value::CreateTensor(memory, const_cast<std::byte*>(bytes.data()), bytes.size(), shape.data(),
+                                  shape.size(), static_cast<ONNXTensorElementDataType>(dtype));
+}
+
+}  // namespace
 
 struct Session::Ops {
   Ort::CustomOpDomain domain{kTapDomain};
@@ -206,16 +277,16 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     for (const auto& library : options.custom_op_libraries) {
       native.RegisterCustomOpsLibrary(std::filesystem::absolute(library).c_str());
     }
-    const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
     std::vector<Ort::Value> values;
     std::vector<std::string> names;
     const std::unordered_set<std::string> kept = KeptWeights(model.proto);
     for (const SessionWeight& weight : model.weights) {
-      if (!kept.contains(weight.name)) continue;
-      names.push_back(weight.name);
-      values.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(weight.bytes.data()),
-                                                weight.bytes.size(), weight.shape.data(), weight.shape.size(),
-                                                static_cast<ONNXTensorElementDataType>(weight.dtype)));
+      if (weight.fed) {
+        fed_.push_back(weight);
+      } else if (kept.contains(weight.name)) {
+        names.push_back(weight.name);
+        values.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
+      }
     }
     if (!names.empty()) native.AddExternalInitializers(names, values);
     std::string text;
@@ -248,15 +319,15 @@ DType Session::output_dtype(size_t index) const {
 
 std::vector<Ort::Value> Session::Run(const Sample& sample) {
   ThrowIfInterrupted();
-  const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   std::vector<const char*> input_names;
   std::vector<Ort::Value> inputs;
   for (const NamedArray& input : sample.inputs) {
     input_names.push_back(input.name.c_str());
-    inputs.push_back(Ort::Value::CreateTensor(memory, const_cast<std::byte*>(input.array.bytes.data()),
-                                              input.array.bytes.size(), input.array.shape.data(),
-                                              input.array.shape.size(),
-                                              static_cast<ONNXTensorElementDataType>(input.array.dtype)));
+    inputs.push_back(Wrap(input.array.dtype, input.array.shape, input.array.bytes));
+  }
+  for (const SessionWeight& weight : fed_) {
+    input_names.push_back(weight.name.c_str());
+    inputs.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
   }
   std::vector<const char*> outputs;
   for (const auto& name : output_names_) outputs.push_back(name.c_str());

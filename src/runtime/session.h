@@ -4,6 +4,7 @@
 #include <onnxruntime_cxx_api.h>
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -24,6 +25,9 @@ struct SessionWeight {
   std::vector<int64_t> shape;
   std::span<const std::byte> bytes;
   std::shared_ptr<const void> owner;  ///< Keeps `bytes` alive where nothing else does.
+  /// Given to each run as an input of the graph. ONNX Runtime copies a weight when it loads a model, and
+  /// again when it packs it for its kernels; an input it uses where it lies.
+  bool fed = false;
 };
 
 /// A model prepared for ONNX Runtime: the graph, and beside it the large weights of the main graph. Constant
@@ -35,9 +39,22 @@ struct SessionModel {
   std::vector<Chain> chains;  ///< What the graph's Chain nodes compute, by their attribute `chain`.
 };
 
-/// `model` must outlive the result: its weights are referred to, not copied. Tensors of more than `large`
-/// bytes become weights; 16-bit ones of more than `large_16_bit`.
-SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t large_16_bit = 1024);
+/// What of a model lies outside the graph.
+struct WeightOptions {
+  size_t large = 1024;  ///< Tensors of more bytes become weights.
+  size_t large_16_bit = 1024;
+  bool feed = false;  ///< Feed weights even where the model isn't large.
+  /// Sees each weight as it is taken out, and may give it other bytes and another type: one after the other,
+  /// so that no more than one weight is in memory twice.
+  std::function<void(SessionWeight*)> adapt = nullptr;
+};
+
+/// `model` must outlive the result: its weights are referred to, not copied. Those of a large model are fed.
+SessionModel MakeSessionModel(const Model& model, const WeightOptions& options = {});
+
+/// Whether the model's weights, all in FP32, take more than 2 GiB: memory that holds them once may not hold
+/// them twice, so nothing does that. Below, packed weights and models that run at the same time are faster.
+bool IsLarge(const Model& model);
 
 struct SessionOptions {
   int threads = 0;  ///< 0: one per core.
@@ -82,6 +99,7 @@ class Session {
  private:
   struct Ops;
   std::unique_ptr<Ops> ops_;
+  std::vector<SessionWeight> fed_;
   std::unique_ptr<Ort::Session> session_;
   std::vector<std::string> output_names_;
 };

@@ -117,9 +117,11 @@ std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype) {
 void InsertTaps(const GraphIndex& index, SessionModel* model, const std::function<int64_t(int)>& id_of,
                 const std::function<DType(int)>& dtype_of) {
   onnx::ModelProto* proto = &model->proto;
-  std::unordered_map<std::string, onnx::TensorProto*> initializers;
+  std::unordered_map<std::string, std::string*> definitions;  // Of weights, which the graph names too.
+  for (auto& input : *proto->mutable_graph()->mutable_input())
+    definitions[input.name()] = input.mutable_name();
   for (auto& initializer : *proto->mutable_graph()->mutable_initializer())
-    initializers[initializer.name()] = &initializer;
+    definitions[initializer.name()] = initializer.mutable_name();
   // Moving a node moves its bodies along, so inner graphs go first.
   const std::vector<onnx::GraphProto*> graphs = AllGraphs(proto->mutable_graph());
   for (size_t number = graphs.size(); number-- > 0;) {
@@ -135,9 +137,9 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
       for (auto& input : *graph->mutable_input()) tap(input.mutable_name());
     } else {
       for (SessionWeight& weight : model->weights) {
+        const std::string name = weight.name;
         tap(&weight.name);
-        if (initializers.contains(weight.name)) continue;
-        initializers.at(weight.name.substr(sizeof(kRawPrefix) - 1))->set_name(weight.name);
+        *definitions.at(name) = weight.name;
       }
     }
     for (auto& node : nodes) {

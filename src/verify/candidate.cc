@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "data/read_ahead.h"
 #include "halfsafe/error.h"
 #include "verify/compare.h"
 
@@ -40,30 +41,59 @@ const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
   return options.reference != nullptr ? *options.reference : original;
 }
 
+bool OneAtATime(const Model& model, const CheckOptions& options) {
+  return options.low_memory || IsLarge(model);
+}
+
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
-    : kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
+    : model_(original),
+      kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
                                                                               : nullptr),
       names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
-  session_model_ = MakeSessionModel(original);
+  WeightOptions weights;
+  weights.feed = OneAtATime(original, options);
+  session_model_ = MakeSessionModel(original, weights);
   sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options), same_shapes);
+}
+
+void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
+  if (kept_ != nullptr) return;
+  auto store = std::make_unique<OutputStore>();
+  const std::vector<InputSpec> inputs = model_.Inputs();
+  ReadAhead reader(samples, 0);
+  for (uint64_t i = 0; i < samples.size(); ++i) {
+    ThrowIfInterrupted();
+    const Sample sample = reader.Next();
+    ValidateSample(sample, inputs);
+    store->Add(Run(i, sample).views);
+    progress->Step();
+  }
+  store_ = std::move(store);
+  sessions_ = nullptr;
+  session_model_ = {};
+  model_.Forget();
 }
 
 RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
   RunOutputs outputs;
-  if (kept_ == nullptr) {
+  if (sessions_ != nullptr) {
     outputs.sample = std::make_shared<Sample>(sample);
     outputs.values = sessions_->For(sample).Run(*outputs.sample);
     outputs.views = Views(outputs.values, names_);
     return outputs;
   }
-  for (const OutputValue& kept : kept_->samples[index]) outputs.views.push_back(View(kept));
+  if (store_ != nullptr) outputs.stored = store_->Read(index);
+  for (const OutputValue& kept : store_ != nullptr ? outputs.stored : kept_->samples[index])
+    outputs.views.push_back(View(kept));
   return outputs;
 }
 
 Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
                      WidenedWeights* weights)
-    : model_(model), inputs_(model.Inputs()), session_model_(EmulateHalf(model, &rounder_, weights)) {
+    : model_(model),
+      inputs_(model.Inputs()),
+      session_model_(EmulateHalf(model, &rounder_, weights, options.low_memory)) {
   SessionOptions session = SessionOptionsOf(options);
   session.taps = &rounder_;
   session.beside_another = beside_another;
@@ -114,6 +144,12 @@ void Candidate::Finish(const std::function<bool(const std::string&, bool)>& fini
     report(tensor.inf_sample, false, &errors.first_inf);
     report(tensor.nan_sample, true, &errors.first_nan);
   }
+}
+
+void Candidate::Close() {
+  sessions_ = nullptr;
+  session_model_ = {};
+  model_.Forget();
 }
 
 bool Candidate::AnyNonFinite() const {

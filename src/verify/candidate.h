@@ -8,6 +8,7 @@
 #include "halfsafe/check.h"
 #include "runtime/session_cache.h"
 #include "verify/emulate.h"
+#include "verify/output_store.h"
 
 namespace halfsafe {
 
@@ -15,6 +16,7 @@ namespace halfsafe {
 struct RunOutputs {
   std::shared_ptr<Sample> sample;
   std::vector<Ort::Value> values;
+  std::vector<OutputValue> stored;
   std::vector<OutputView> views;
 };
 
@@ -27,15 +29,26 @@ SessionOptions SessionOptionsOf(const CheckOptions& options);
 /// The model whose results are right.
 const Model& ReferenceOf(const Model& original, const CheckOptions& options);
 
+/// Whether memory may not hold `model` twice: what can run one after the other does, and weights are fed.
+bool OneAtATime(const Model& model, const CheckOptions& options);
+
 /// The original model in FP32, run or remembered from the scan.
 class Reference {
  public:
+  /// `original` must outlive the reference.
   Reference(const Model& original, const CheckOptions& options, bool same_shapes);
   const std::vector<std::string>& names() const { return names_; }
+  /// Whether the scan's outputs serve, so that nothing is run.
+  bool remembered() const { return kept_ != nullptr; }
+  /// Runs all samples now, one step of `progress` each, and lets go of the model: what they gave is kept in a
+  /// temporary file. Does nothing where it is remembered anyway.
+  void RunAhead(const SampleSource& samples, Progress* progress);
   RunOutputs Run(uint64_t index, const Sample& sample);
 
  private:
+  const Model& model_;
   const KeptOutputs* kept_;
+  std::unique_ptr<OutputStore> store_;
   std::vector<std::string> names_;
   SessionModel session_model_;
   std::unique_ptr<SessionCache> sessions_;
@@ -57,6 +70,8 @@ class Candidate {
   void Finish(const std::function<bool(const std::string& tensor, bool nan)>& finite_before);
   /// Whether any tensor stopped being finite.
   bool AnyNonFinite() const;
+  /// Lets go of the sessions and their weights; nothing can be run any more.
+  void Close();
 
   ModelErrors errors;
 

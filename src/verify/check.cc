@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <future>
+#include <memory>
+#include <span>
+#include <vector>
 
 #include <onnx/onnx_pb.h>
 
@@ -70,6 +73,7 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
   Progress silent;
   ScanOptions scan;
   scan.threads = options.threads;
+  scan.low_memory = options.low_memory;
   scan.custom_op_libraries = options.custom_op_libraries;
   return Scan(original, samples, scan, &silent);
 }
@@ -84,6 +88,90 @@ std::optional<Model> PlainModel(const Model& original, const Model& fixed, const
           plain.proto().SerializeAsString() == fixed.proto().SerializeAsString();
   if (*same) return std::nullopt;
   return plain;
+}
+
+/// A model that is compared, and where its outputs are written.
+struct Entrant {
+  const Model* model;
+  std::vector<Recorder*> recorders;
+  std::unique_ptr<Candidate> candidate = nullptr;
+};
+
+/// Takes models through the samples.
+class Course {
+ public:
+  Course(const Model& original, const SampleSource& samples, const CheckOptions& options, bool same_shapes,
+         Reference* reference, Progress* progress)
+      : samples_(samples),
+        inputs_(original.Inputs()),
+        options_(options),
+        same_shapes_(same_shapes),
+        reference_(*reference),
+        recorder_(options.save_outputs, "fp32"),
+        progress_(*progress) {}
+
+  /// Takes the entrants through the samples side by side. At the end their weights are gone.
+  void Run(std::span<Entrant> entrants) {
+    const bool at_once = entrants.size() > 1 && ServesTwoSessions(options_.threads);
+    WidenedWeights shared;
+    for (Entrant& entrant : entrants) {
+      entrant.candidate = std::make_unique<Candidate>(*entrant.model, options_, same_shapes_, at_once,
+                                                      entrants.size() > 1 ? &shared : nullptr);
+    }
+    for (uint64_t i = 0; i < samples_.size(); ++i) {
+      ThrowIfInterrupted();
+      const Sample sample = samples_.Read(i);
+      ValidateSample(sample, inputs_);
+      const RunOutputs expected = reference_.Run(i, sample);
+      if (!recorded_) recorder_.Add(reference_.names(), expected);
+      std::vector<std::future<void>> runs;
+      for (Entrant& entrant : entrants) {
+        const auto policy =
+            at_once && &entrant != &entrants.back() ? std::launch::async : std::launch::deferred;
+        runs.push_back(std::async(policy, [&] { RunOne(&entrant, sample, expected); }));
+      }
+      for (auto& run : runs) run.get();
+      progress_.Step();
+    }
+    if (!recorded_) recorder_.Commit();
+    recorded_ = true;
+    for (Entrant& entrant : entrants) {
+      for (Recorder* recorder : entrant.recorders) recorder->Commit();
+      entrant.candidate->Close();
+    }
+  }
+
+ private:
+  void RunOne(Entrant* entrant, const Sample& sample, const RunOutputs& expected) {
+    const std::optional<RunOutputs> outputs = entrant->candidate->Run(sample);
+    if (!outputs) return;
+    entrant->candidate->Compare(reference_.names(), expected, *outputs, options_.tolerance);
+    for (Recorder* recorder : entrant->recorders) recorder->Add(reference_.names(), *outputs);
+  }
+
+  const SampleSource& samples_;
+  const std::vector<InputSpec> inputs_;
+  const CheckOptions& options_;
+  const bool same_shapes_;
+  Reference& reference_;
+  Recorder recorder_;
+  bool recorded_ = false;  ///< The reference's outputs.
+  Progress& progress_;
+};
+
+/// Completes what candidates found with whether FP32 was finite there.
+void Blame(const Model& original, const SampleSource& samples, const CheckOptions& options,
+           std::span<Entrant> entrants) {
+  const bool needed = std::any_of(entrants.begin(), entrants.end(),
+                                  [](const Entrant& entrant) { return entrant.candidate->AnyNonFinite(); });
+  const std::optional<RangeTable> scanned = RangesForBlame(original, samples, options, needed);
+  const RangeTable* ranges = options.ranges != nullptr ? options.ranges : scanned ? &*scanned : nullptr;
+  const auto finite_before = [&](const std::string& name, bool nan) {
+    const TensorStats* stats = ranges == nullptr ? nullptr : ranges->Find(name);
+    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(OriginalName(name));
+    return stats == nullptr || (nan ? stats->nan_count == 0 : stats->inf_count == 0);
+  };
+  for (Entrant& entrant : entrants) entrant.candidate->Finish(finite_before);
 }
 
 }  // namespace
@@ -104,62 +192,30 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   const Model& fixed = fixed_part ? *fixed_part : whole_fixed;
   RequireSameInterface(original, fixed);
   const bool same_shapes = SameShapes(samples);
-  const std::vector<InputSpec> inputs = original.Inputs();
   bool plain_is_fixed = false;
   const std::optional<Model> plain_model = PlainModel(original, fixed, options, &plain_is_fixed);
-  Reference reference(original, options, same_shapes);
-  WidenedWeights weights;
-  std::optional<Candidate> plain;
-  const bool at_once = plain_model && ServesTwoSessions(options.threads);
-  if (plain_model) plain.emplace(*plain_model, options, same_shapes, at_once, &weights);
-  Candidate candidate(fixed, options, same_shapes, at_once, &weights);
-  Recorder save_reference(options.save_outputs, "fp32");
   Recorder save_plain(options.plain ? options.save_outputs : "", "fp16");
   Recorder save_fixed(options.save_outputs, "fixed");
+  std::vector<Entrant> entrants;
+  if (plain_model) entrants.push_back({&*plain_model, {&save_plain}});
+  entrants.push_back({&fixed, {&save_fixed}});
+  if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
 
-  progress->Begin("check", samples.size());
-  for (uint64_t i = 0; i < samples.size(); ++i) {
-    ThrowIfInterrupted();
-    const Sample sample = samples.Read(i);
-    ValidateSample(sample, inputs);
-    const RunOutputs expected = reference.Run(i, sample);
-    save_reference.Add(reference.names(), expected);
-    const auto compare = [&](Candidate* other, Recorder* recorder) {
-      const std::optional<RunOutputs> outputs = other->Run(sample);
-      if (!outputs) return;
-      other->Compare(reference.names(), expected, *outputs, options.tolerance);
-      recorder->Add(reference.names(), *outputs);
-      if (plain_is_fixed) save_plain.Add(reference.names(), *outputs);
-    };
-    std::future<void> beside;
-    if (at_once) {
-      beside = std::async(std::launch::async, [&] { compare(&*plain, &save_plain); });
-    } else if (plain) {
-      compare(&*plain, &save_plain);
-    }
-    compare(&candidate, &save_fixed);
-    if (at_once) beside.get();
-    progress->Step();
-  }
+  Reference reference(original, options, same_shapes);
+  const bool alone = OneAtATime(original, options);
+  const uint64_t turns = alone ? entrants.size() : 1;
+  progress->Begin("check", samples.size() * (turns + (alone && !reference.remembered() ? 1 : 0)));
+  if (alone) reference.RunAhead(samples, progress);
+  Course course(original, samples, options, same_shapes, &reference, progress);
+  for (size_t turn = 0; turn < turns; ++turn)
+    course.Run(std::span(entrants).subspan(turn, entrants.size() / turns));
   progress->End();
-  save_reference.Commit();
-  save_plain.Commit();
-  save_fixed.Commit();
 
-  const bool blame = candidate.AnyNonFinite() || (plain && plain->AnyNonFinite());
-  const std::optional<RangeTable> scanned = RangesForBlame(original, samples, options, blame);
-  const RangeTable* ranges = options.ranges != nullptr ? options.ranges : scanned ? &*scanned : nullptr;
-  const auto finite_before = [&](const std::string& name, bool nan) {
-    const TensorStats* stats = ranges == nullptr ? nullptr : ranges->Find(name);
-    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(OriginalName(name));
-    return stats == nullptr || (nan ? stats->nan_count == 0 : stats->inf_count == 0);
-  };
-  candidate.Finish(finite_before);
-  if (plain) plain->Finish(finite_before);
+  Blame(original, samples, options, entrants);
   CheckResult result;
   result.samples = samples.size();
-  result.fixed = std::move(candidate.errors);
-  if (plain) result.plain = std::move(plain->errors);
+  result.fixed = std::move(entrants.back().candidate->errors);
+  if (plain_model) result.plain = std::move(entrants.front().candidate->errors);
   if (plain_is_fixed) result.plain = result.fixed;
   return result;
 }

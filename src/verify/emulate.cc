@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -60,32 +61,44 @@ void WidenGraph(onnx::GraphProto* graph) {
   }
 }
 
-void WidenWeights(SessionModel* session, WidenedWeights* shared) {
-  for (SessionWeight& weight : session->weights) {
-    if (!IsSixteenBit(static_cast<int>(weight.dtype))) continue;
-    std::shared_ptr<const std::vector<float>> values;
-    if (shared != nullptr && shared->entries.contains(weight.name)) {
-      const auto& known = shared->entries.at(weight.name);
-      const bool same = known.bits.size() == weight.bytes.size() &&
-                        std::memcmp(known.bits.data(), weight.bytes.data(), known.bits.size()) == 0;
-      if (same) values = known.values;
+std::shared_ptr<const float[]> Widen(const SessionWeight& weight) {
+  constexpr size_t kBlock = 4096;
+  std::array<uint16_t, kBlock> bits{};
+  const size_t count = weight.bytes.size() / sizeof(uint16_t);
+  const auto values = std::make_shared_for_overwrite<float[]>(count);
+  for (size_t begin = 0; begin < count; begin += kBlock) {
+    const size_t size = std::min(kBlock, count - begin);
+    std::memcpy(bits.data(), weight.bytes.data() + begin * sizeof(uint16_t), size * sizeof(uint16_t));
+    if (weight.dtype == DType::kFloat16) {
+      HalfToFloats(bits.data(), size, values.get() + begin);
+    } else {
+      std::transform(bits.begin(), bits.begin() + size, values.get() + begin, Bfloat16Value);
     }
-    if (values == nullptr) {
-      const auto widened = std::make_shared<std::vector<float>>(weight.bytes.size() / sizeof(uint16_t));
-      std::vector<uint16_t> bits(widened->size());
-      std::memcpy(bits.data(), weight.bytes.data(), weight.bytes.size());
-      if (weight.dtype == DType::kFloat16) {
-        HalfToFloats(bits.data(), bits.size(), widened->data());
-      } else {
-        std::transform(bits.begin(), bits.end(), widened->begin(), Bfloat16Value);
-      }
-      values = widened;
-      if (shared != nullptr) shared->entries[weight.name] = {weight.bytes, values};
-    }
-    weight.bytes = std::as_bytes(std::span(*values));
-    weight.owner = values;
-    weight.dtype = DType::kFloat;
   }
+  return values;
+}
+
+/// The same values as another model's weight of this name, if they are the same.
+std::shared_ptr<const float[]> FindWidened(const SessionWeight& weight, const WidenedWeights& shared) {
+  const auto found = shared.entries.find(weight.name);
+  if (found == shared.entries.end()) return nullptr;
+  const auto& bits = found->second.bits.bytes;
+  const bool same =
+      bits.size() == weight.bytes.size() && std::memcmp(bits.data(), weight.bytes.data(), bits.size()) == 0;
+  return same ? found->second.values : nullptr;
+}
+
+void WidenWeight(SessionWeight* weight, WidenedWeights* shared) {
+  if (!IsSixteenBit(static_cast<int>(weight->dtype))) return;
+  std::shared_ptr<const float[]> values;
+  if (shared != nullptr) values = FindWidened(*weight, *shared);
+  if (values == nullptr) {
+    values = Widen(*weight);
+    if (shared != nullptr) shared->entries[weight->name] = {{weight->bytes, weight->owner}, values};
+  }
+  weight->bytes = std::as_bytes(std::span(values.get(), weight->bytes.size() / sizeof(uint16_t)));
+  weight->owner = values;
+  weight->dtype = DType::kFloat;
 }
 
 bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
@@ -98,11 +111,12 @@ bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
 }
 
 /// The model with every 16-bit type replaced by FP32, not yet rounding anything.
-SessionModel WidenedModel(SessionModel session, const Model& typed, WidenedWeights* shared) {
+SessionModel WidenedModel(const Model& typed, WeightOptions options, WidenedWeights* shared) {
+  options.adapt = [&](SessionWeight* weight) { WidenWeight(weight, shared); };
+  SessionModel session = MakeSessionModel(typed, options);
   for (onnx::GraphProto* graph : AllGraphs(session.proto.mutable_graph())) WidenGraph(graph);
   ForEachMutableTensorConstant(session.proto.mutable_graph(),
                                [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
-  WidenWeights(&session, shared);
   return session;
 }
 
@@ -175,12 +189,14 @@ void Rounder::Process(const Tap& tap) {
     tensor.nan_sample = sample_;
 }
 
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared) {
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, bool feed) {
   const GraphIndex& index = typed.index();
   for (const TensorInfo& tensor : index.tensors()) {
     if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
   }
-  SessionModel session = WidenedModel(MakeSessionModel(typed), typed, shared);
+  WeightOptions weights;
+  weights.feed = feed;
+  SessionModel session = WidenedModel(typed, weights, shared);
   DeclareBodyShapes(index, &session.proto);
   InsertRounding(index, *rounder, &session);
   return session;
@@ -191,7 +207,9 @@ SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, R
   const GraphIndex& unrounded_index = unrounded.index();
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter
   // most.
-  SessionModel session = WidenedModel(MakeSessionModel(typed, 1024, 0), typed, nullptr);
+  WeightOptions weights;
+  weights.large_16_bit = 0;
+  SessionModel session = WidenedModel(typed, weights, nullptr);
   DeclareBodyShapes(index, &session.proto);
   for (const TensorInfo& tensor : index.tensors()) {
     const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr &&

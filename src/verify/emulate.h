@@ -36,8 +36,8 @@ class Rounder : public TapHandler {
 /// Weights that were turned from 16 bits to FP32, by name: models made from one original share most of them.
 struct WidenedWeights {
   struct Entry {
-    std::span<const std::byte> bits;  ///< The 16-bit form, which must stay alive.
-    std::shared_ptr<const std::vector<float>> values;
+    TensorBytes bits;  ///< The 16-bit form.
+    std::shared_ptr<const float[]> values;
   };
   std::unordered_map<std::string, Entry> entries;
 };
@@ -45,8 +45,8 @@ struct WidenedWeights {
 /// `typed`, a model with FP16 or BF16 tensors, as an FP32 model for ONNX Runtime: weights of 16 bits become
 /// the FP32 values they hold, and every computed tensor of 16 bits passes a tap that rounds it. Results that
 /// only pick among rounded values are not rounded again. Fills `rounder->tensors`; takes weights from
-/// `shared` (may be nullptr) and adds to it.
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared);
+/// `shared` (may be nullptr) and adds to it. `feed`: see WeightOptions.
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, bool feed);
 
 /// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
 /// whose taps get their values from `unrounded`, the same model in FP32. `rounder->tensors` names results and
