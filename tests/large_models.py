@@ -20,9 +20,8 @@ from onnx import ModelProto, NodeProto, TensorProto, helper, numpy_helper
 WIDEST = 8192  # One weight is then 268 MB.
 FEWEST_LAYERS = 8
 BLOCK_ROWS = 128
-RELU_EVERY = 3  # so many layers, one has a bias and a Relu
-RELU_SPREAD = (0.5 - 0.5 / np.pi) ** 0.5  # What a Relu leaves of a standard deviation of 1, around its new mean.
-BIAS_SPREAD = 0.1
+RELU_EVERY = 5  # so many layers, one has a bias and a Relu
+BIAS = 2.0  # So that of values from N(0, 1) a Relu cuts one in forty: more, and errors would grow from layer to layer.
 
 
 def width_and_layers(size: float) -> tuple[int, int]:
@@ -33,17 +32,12 @@ def width_and_layers(size: float) -> tuple[int, int]:
     return width, max(1, round(size / (4 * width * width)))
 
 
-def has_relu(layer: int) -> bool:
-    return layer % RELU_EVERY == 1
-
-
 def weight_blocks(width: int, layers: int) -> Iterator[bytes]:
     """For each weight the rows that it repeats: random numbers for all of it would take most of the time. Rows come with
-    their negatives, so that the mean of what a Relu leaves, which is the same in each repetition, cancels."""
+    their negatives, so that what all inputs have in common, the bias, cancels."""
     random = np.random.default_rng(0)
-    for layer in range(layers):
-        spread = np.float32(1 / width**0.5 / (RELU_SPREAD if layer and has_relu(layer - 1) else 1))
-        rows = random.standard_normal((BLOCK_ROWS, width), dtype=np.float32) * spread
+    for _ in range(layers):
+        rows = random.standard_normal((BLOCK_ROWS, width), dtype=np.float32) / np.float32(width**0.5)
         yield np.concatenate([rows, -rows]).tobytes()
 
 
@@ -68,9 +62,9 @@ def chain(width: int, layers: int) -> ModelProto:
     for layer in range(layers):
         weights.append(external_weight(f"w{layer}", width, layer * 4 * width * width))
         last = node("MatMul", f"w{layer}", f"h{layer}", f"layer{layer}")
-        if has_relu(layer):
-            bias = random.standard_normal(width, dtype=np.float32) * np.float32(BIAS_SPREAD)
-            weights.append(numpy_helper.from_array(bias, f"b{layer}"))
+        if layer % RELU_EVERY == 1:
+            bias = BIAS + 0.1 * random.standard_normal(width, dtype=np.float32)
+            weights.append(numpy_helper.from_array(bias.astype(np.float32), f"b{layer}"))
             last = node("Add", f"b{layer}", f"sum{layer}", f"bias{layer}")
             last = node("Relu", "", f"relu{layer}", f"relu{layer}")
         if layer == layers // 2:
