@@ -7,11 +7,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 MOST_MEMORY = 16 << 30  # A process is stopped here: marking every tensor of a small model has taken 20 GB.
+# A run this long says enough by itself; its share of noise is small and its share of everyone's time is not.
+ONCE_FROM_SECONDS = 60.0
 
 
 @dataclass
@@ -20,14 +22,16 @@ class Outcome:
     peak_bytes: int = 0
     failure: str = ""
     code: int = 0  # of the last process
+    skipped: str = ""  # why it was not run
+    model_bytes: int = 0  # the size of the model's weights, where the peak is to be compared with it
 
 
-def memory_limit() -> int:
+def memory_limit(most: int = MOST_MEMORY) -> int:
     """At most what leaves the rest of the machine alive."""
     for line in Path("/proc/meminfo").read_text().splitlines():
         if line.startswith("MemAvailable:"):
-            return min(MOST_MEMORY, int(line.split()[1]) * 1024 * 9 // 10)
-    return MOST_MEMORY
+            return min(most, int(line.split()[1]) * 1024 * 9 // 10)
+    return most
 
 
 def resident_bytes(pid: int) -> int:
@@ -39,13 +43,15 @@ def resident_bytes(pid: int) -> int:
 
 
 def run_process(command: list[str], outcome: Outcome, seconds_left: float, log: Path,
-                allowed: Sequence[int] = (0,)) -> float:
+                allowed: Sequence[int] = (0,), most_memory: int = MOST_MEMORY,
+                environment: Mapping[str, str] | None = None) -> float:
     """Runs one process to its end, or to a limit. An address-space limit would stop programs that only reserve
-    memory, so the resident size is watched instead. What the process says goes to the file `log`."""
-    limit, start = memory_limit(), time.monotonic()
+    memory, so the resident size is watched instead. What the process says goes to the file `log`. The peak is the
+    largest one's of the process and those that it started and waited for."""
+    limit, start = memory_limit(most_memory), time.monotonic()
     with open(log, "wb") as file:
         # A session of its own, so that a process can be stopped along with its children.
-        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True)
+        process = subprocess.Popen(command, stdout=file, stderr=file, start_new_session=True, env=environment)
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         elapsed = time.monotonic() - start

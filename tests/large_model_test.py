@@ -13,59 +13,19 @@ import subprocess
 import sys
 import tempfile
 import unittest
-from collections.abc import Iterator
 
+import large_models
 from support import HALFSAFE, np, onnx, read_json
-
-from onnx import TensorProto, helper
 
 GB = 1e9
 NEEDED_MEMORY, NEEDED_DISK = 16 * GB, 8 * GB  # check holds the weights of three models, in FP32 for the emulation.
-WIDTH, LAYERS = 8192, 9  # 9 weights of 268 MB.
-BLOCK_ROWS = 128
+SIZE = 2.4 * GB
+WIDTH, LAYERS = large_models.width_and_layers(SIZE)
 
 
 def available_memory() -> float:
     lines = pathlib.Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-
-
-def weight_blocks() -> Iterator[bytes]:
-    """For each weight the rows that it repeats: random numbers for all of it would take most of the test's time."""
-    random = np.random.default_rng(0)
-    for _ in range(LAYERS):
-        yield (random.standard_normal((BLOCK_ROWS, WIDTH), dtype=np.float32) / np.float32(WIDTH**0.5)).tobytes()
-
-
-def external_weight(name: str, offset: int, length: int) -> TensorProto:
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=[WIDTH, WIDTH], data_location=TensorProto.EXTERNAL)
-    for key, value in (("location", "weights.bin"), ("offset", offset), ("length", length)):
-        tensor.external_data.add(key=key, value=str(value))
-    return tensor
-
-
-def write_model(folder: pathlib.Path) -> int:
-    """A chain of MatMuls that passes FP16's range halfway; returns the size of its external data."""
-    weights, nodes, last = [], [], "x"
-    with open(folder / "weights.bin", "wb") as file:
-        for layer, block in enumerate(weight_blocks()):
-            repeats = WIDTH // BLOCK_ROWS
-            weights.append(external_weight(f"w{layer}", file.tell(), repeats * len(block)))
-            for _ in range(repeats):
-                file.write(block)
-            nodes.append(helper.make_node("MatMul", [last, f"w{layer}"], [f"h{layer}"], f"layer{layer}"))
-            last = f"h{layer}"
-            if layer == LAYERS // 2:
-                nodes.append(helper.make_node("Mul", [last, "up"], ["large"], "grow"))
-                nodes.append(helper.make_node("Mul", ["large", "down"], ["small"], "shrink"))
-                last = "small"
-        size = file.tell()
-    weights += [helper.make_tensor("up", TensorProto.FLOAT, [], [1e6]), helper.make_tensor("down", TensorProto.FLOAT, [], [1e-6])]
-    graph = helper.make_graph(nodes, "chain", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, WIDTH])],
-                              [helper.make_tensor_value_info(last, TensorProto.FLOAT, [1, WIDTH])], weights)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    (folder / "model.onnx").write_bytes(model.SerializeToString())
-    return size
 
 
 class LargeModelTest(unittest.TestCase):
@@ -84,7 +44,7 @@ class LargeModelTest(unittest.TestCase):
         print(f"{arguments[0]}: at most {usage.ru_maxrss * 1024 / GB:.1f} GB of memory")
 
     def test_every_stage(self) -> None:
-        size = write_model(self.folder)
+        size = large_models.write_model(self.folder, SIZE)
         self.assertGreater(size, 2**31)
         random = np.random.default_rng(1)
         for name in ("one.npz", "two.npz"):
@@ -106,7 +66,7 @@ class LargeModelTest(unittest.TestCase):
         """Statistics of a weight that lies past 2 GB."""
         ranges = {tensor["name"]: tensor for tensor in read_json(self.folder / "ranges.json")["tensors"]}
         self.assertGreater(ranges["large"]["overflow_count"], 0)
-        last = np.frombuffer(list(weight_blocks())[-1], dtype=np.float32)
+        last = np.frombuffer(list(large_models.weight_blocks(WIDTH, LAYERS))[-1], dtype=np.float32)
         found = ranges[f"w{LAYERS - 1}"]
         self.assertEqual((found["count"], found["min"], found["max"]), (WIDTH * WIDTH, float(last.min()), float(last.max())))
 

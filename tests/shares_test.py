@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import time
@@ -17,11 +16,8 @@ import unittest
 
 import generated_models
 import support
+from launcher import LAUNCHER, MPIRUN
 from support import HALFSAFE, ToolTest, np, onnx, read_json
-
-MPIRUN = shutil.which("mpirun")
-# Containers run tests as root, and have no ssh, which ranks of one machine don't need.
-LAUNCHER = {**os.environ, "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1", "OMPI_MCA_plm_rsh_agent": "true"}
 
 
 def has_mpi() -> bool:
