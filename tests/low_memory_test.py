@@ -1,0 +1,199 @@
+"""Weights that are held once: external data that is converted as it is read, `--low-memory`, and the two together, held
+against the ordinary way on the same models.
+
+HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import unittest
+from typing import Any
+
+import support
+from support import Sample, ToolTest, np, onnx, read_json
+
+import generated_models
+import rescale_models
+from generated_models import CASES, Builder, Case
+from onnx import ModelProto, numpy_helper
+
+WIDE = 160  # A weight of 160 x 160 is more than the 64 KiB from which weights are fed.
+EXACT = ("count", "nan_count", "inf_count", "abs_max_sample")
+
+
+def square(seed: int) -> np.ndarray:
+    return generated_models.random(WIDE, WIDE, seed=seed, scale=WIDE**-0.5)
+
+
+def wide_bodies() -> Case:
+    """Large weights read inside bodies, by several nodes, after other operators, and as an output."""
+    yes, no = Builder(), Builder()
+    yes.node("MatMul", ["h", "shared"], "grown")
+    yes.weight("up", 1e6)
+    yes.weight("down", 1e-6)
+    yes.node("Mul", ["grown", "up"], "large")
+    yes.node("Mul", ["large", "down"], "t")
+    yes.output("t", None)
+    no.weight("inner", square(3))
+    no.node("MatMul", ["h", "inner"], "e")
+    no.output("e", None)
+    b = Builder(17)
+    b.input("x", ["N", WIDE])
+    b.weight("shared", square(1))
+    b.weight("turned", square(2))
+    b.weight("zero", 0.0)
+    b.node("Constant", [], "stated", value=numpy_helper.from_array(square(4), "stated"))
+    b.node("MatMul", ["x", "shared"], "first")
+    b.node("Transpose", ["turned"], "back", perm=[1, 0])
+    b.node("MatMul", ["first", "back"], "second")
+    b.node("MatMul", ["second", "stated"], "h")
+    b.node("ReduceSum", ["x"], "total", keepdims=0)
+    b.node("Greater", ["total", "zero"], "positive")
+    b.node("If", ["positive"], "y", name="If_3", then_branch=yes.graph("yes"), else_branch=no.graph("no"))
+    b.output("y", ["N", WIDE])
+    b.node("Identity", ["turned"], "copy")
+    b.output("copy", [WIDE, WIDE])
+    return Case(b.model(), generated_models.samples(3, x=(2, WIDE)))
+
+
+def wide_defaults() -> Case:
+    """A large weight that is an input with a default value, as models before IR version 4 list all of theirs."""
+    b = Builder(11)
+    b.input("x", ["N", WIDE])
+    b.input("w", [WIDE, WIDE])
+    b.weight("w", square(1))
+    b.weight("factor", 1e6)
+    b.input("factor", [])
+    b.node("MatMul", ["x", "w"], "h")
+    b.node("Mul", ["h", "factor"], "large")
+    b.node("Div", ["large", "factor"], "y")
+    b.output("y", ["N", WIDE])
+    return Case(b.model(ir_version=3), generated_models.samples(2, x=(3, WIDE)))
+
+
+OWN_CASES = {"wide_bodies": wide_bodies, "wide_defaults": wide_defaults}
+
+
+def save_external(model: ModelProto, path: pathlib.Path) -> None:
+    """Every tensor that may be outside is, Constant nodes' too."""
+    copy = ModelProto()
+    copy.CopyFrom(model)
+    onnx.save(copy, path, save_as_external_data=True, location="weights.bin", size_threshold=0, convert_attribute=True)
+
+
+def without_paths(model: ModelProto) -> bytes:
+    """The written model with all data inside."""
+    for tensor in onnx.external_data_helper._get_all_tensors(model):  # pylint: disable=protected-access
+        del tensor.external_data[:]
+        tensor.ClearField("data_location")
+        array = numpy_helper.to_array(tensor)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    return model.SerializeToString(deterministic=True)
+
+
+class LowMemoryTest(ToolTest):
+    def fix(self, folder: str, model: pathlib.Path, data: pathlib.Path, *options: str) -> dict[str, Any]:
+        out = self.folder / folder
+        out.mkdir(parents=True)
+        self.tool("fix", model, "--data", data, "-o", out / "fixed.onnx", "--save-plan", out / "plan.json", "--save-ranges",
+                  out / "ranges.json", "--json", out / "result.json", "--budget", "0", *options, code=None)
+        return read_json(out / "result.json")
+
+    def case(self, name: str, case: Case) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+        folder = self.folder / name
+        (folder / "external").mkdir(parents=True)
+        onnx.save(case.model, folder / "model.onnx")
+        save_external(case.model, folder / "external" / "model.onnx")
+        return folder / "model.onnx", folder / "external" / "model.onnx", self.save_samples(case.samples, f"{name}/samples")
+
+    def test_external_data_is_converted_to_the_same_weights(self) -> None:
+        """In the file alone the original's weights stand; what is written must not depend on that."""
+        for name, make in {**CASES, **OWN_CASES}.items():
+            with self.subTest(name):
+                inside, outside, data = self.case(name, make())
+                first = self.fix(f"{name}/1", inside, data)
+                second = self.fix(f"{name}/2", outside, data)
+                self.assertEqual(first["verdict"], second["verdict"])
+                self.assertEqual(first.get("outputs"), second.get("outputs"))
+                written = [onnx.load(self.folder / name / number / "fixed.onnx") for number in ("1", "2")]
+                self.assertEqual(*map(without_paths, written))
+
+    def assert_close(self, first: dict[str, Any], second: dict[str, Any]) -> None:
+        """Ranges of one model, whose products were summed in another order."""
+        self.assertEqual([t["name"] for t in first["tensors"]], [t["name"] for t in second["tensors"]])
+        for one, other in zip(first["tensors"], second["tensors"]):
+            for field in EXACT:
+                if field == "abs_max_sample" and one["abs_max"] != other["abs_max"]:
+                    continue
+                self.assertEqual(one.get(field), other.get(field), f"{one['name']}: {field}")
+            if one["count"] == 0:
+                continue
+            self.assertAlmostEqual(one["abs_max"], other["abs_max"], delta=1e-4 * abs(one["abs_max"]) + 1e-6, msg=one["name"])
+
+    def check_low(self, name: str, model: pathlib.Path, data: pathlib.Path) -> None:
+        usual = self.fix(f"{name}/usual", model, data)
+        low = self.fix(f"{name}/low", model, data, "--low-memory")
+        self.assertEqual(usual["verdict"], low["verdict"])
+        self.assert_close(read_json(self.folder / name / "usual/ranges.json"), read_json(self.folder / name / "low/ranges.json"))
+        self.check_outputs(usual["outputs"], low["outputs"])
+        self.check_outputs(usual["plain_fp16"]["outputs"], low["plain_fp16"]["outputs"])
+
+    def check_outputs(self, usual: list[dict[str, Any]], low: list[dict[str, Any]]) -> None:
+        for one, other in zip(usual, low, strict=True):
+            self.assertEqual((one["name"], one["new_nonfinite"] > 0), (other["name"], other["new_nonfinite"] > 0))
+            if one["rel_l2"] is not None and one["rel_l2"] < 0.1:
+                self.assertAlmostEqual(one["rel_l2"], other["rel_l2"], delta=0.25 * one["rel_l2"] + 1e-6)
+
+    def test_low_memory(self) -> None:
+        for name, make in OWN_CASES.items():
+            for number, path in enumerate(self.case(name, case := make())[:2]):
+                with self.subTest(name, external=bool(number)):
+                    self.check_low(f"{name}/{number}", path, self.save_samples(case.samples, f"{name}/samples{number}"))
+
+    def test_low_memory_on_networks(self) -> None:
+        for name in ("conv_stack", "transformer_ln", "lstm_net"):
+            with self.subTest(name):
+                folder = rescale_models.write_model(name, self.folder, 2)
+                self.check_low(name, folder / "model.onnx", folder / "samples")
+
+    def test_low_memory_on_trained_models(self) -> None:
+        for name in ("magika", "minilm", "ppocr_rec"):
+            with self.subTest(name):
+                folder, _ = support.real_model(name, 3, self.folder)
+                self.check_low(name, folder / "model.onnx", folder / "samples")
+
+    def test_outputs_that_are_not_kept(self) -> None:
+        """Check runs the original first and keeps its outputs in a file: the same outputs are saved as otherwise."""
+        inside, _, data = self.case("wide_bodies", wide_bodies())
+        self.fix("made", inside, data)
+        for name, option in (("usual", []), ("low", ["--low-memory"])):
+            self.tool("check", inside, self.folder / "made/fixed.onnx", "--data", data, "--save-outputs", self.folder / name,
+                      "--json", self.folder / f"{name}.json", *option)
+        self.check_outputs(read_json(self.folder / "usual.json")["outputs"], read_json(self.folder / "low.json")["outputs"])
+        for model in ("fp32", "fp16", "fixed"):
+            usual, low = ([self.recorded(self.folder / name / model, number) for number in range(3)] for name in ("usual", "low"))
+            for one, other in zip(usual, low):
+                self.assertEqual(one.keys(), other.keys())
+                for tensor, array in one.items():
+                    np.testing.assert_allclose(other[tensor], array, rtol=2e-3, atol=1e-2, err_msg=f"{model}: {tensor}")
+
+    @staticmethod
+    def recorded(folder: pathlib.Path, number: int) -> Sample:
+        from polygraphy.comparator import RunResults
+        ((_, (iteration,)),) = RunResults.load(str(folder / f"{number:010}.json")).items()
+        return {name: np.asarray(iteration[name]) for name in iteration}
+
+    def test_a_file_may_not_ask_for_a_conversion(self) -> None:
+        """What models in memory say of weights that are still to be converted means nothing in a file."""
+        _, outside, data = self.case("wide_bodies", wide_bodies())
+        model = onnx.load(outside, load_external_data=False)
+        entry = model.graph.initializer[0].external_data.add()
+        entry.key, entry.value = "halfsafe.exponent", "3"
+        outside.write_bytes(model.SerializeToString())
+        done = self.tool("scan", outside, "--data", data, code=3)
+        self.assertIn("entries that no file may have", done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
