@@ -90,7 +90,7 @@ struct CheckResult {
 CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress);
 
-/// What one widening step did.
+/// What widening did.
 struct Widening {
   std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.
   double predicted_rel_l2 = 0.0;   ///< Error that should remain.
@@ -100,7 +100,8 @@ struct Widening {
 };
 
 /// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the
-/// worst sample of `check`, that the rest should meet the tolerance.
+/// worst sample of `check`, that the rest should meet the tolerance. Where there are many samples it goes on
+/// for those that this doesn't serve, until each was right once.
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress);
 

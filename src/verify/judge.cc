@@ -21,15 +21,24 @@ Judge::Judge(const Model& original, const SampleSource& samples, const CheckOpti
 }
 
 bool Judge::Right(const Model& fixed) {
+  std::vector<uint64_t> open = order_;
+  if (!FirstWrong(fixed, &open)) return true;
+  Prefer(open.front());
+  return false;
+}
+
+std::optional<ModelErrors> Judge::FirstWrong(const Model& fixed, std::vector<uint64_t>* open) {
   const std::optional<Model> part = RunnablePart(fixed, !options_.custom_op_libraries.empty());
   Candidate candidate(part ? *part : fixed, options_, same_shapes_, false, nullptr);
-  for (const uint64_t index : order_) {
+  for (auto next = open->begin(); next != open->end(); ++next) {
     ThrowIfInterrupted();
-    if (RightOn(index, &candidate)) continue;
-    Prefer(index);
-    return false;
+    candidate.errors.outputs.clear();
+    if (RightOn(*next, &candidate)) continue;
+    open->erase(open->begin(), next);
+    return std::move(candidate.errors);
   }
-  return true;
+  open->clear();
+  return std::nullopt;
 }
 
 bool Judge::RightOn(uint64_t index, Candidate* candidate) {

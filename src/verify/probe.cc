@@ -36,17 +36,6 @@ double FarthestOutput(const std::vector<OutputError>& errors, const Tolerance& t
   return worst;
 }
 
-/// The sample on which the fixed model was furthest off, or nearest to it where it is right; none where that
-/// isn't known.
-std::string WorstSample(const CheckResult& check) {
-  const OutputError* worst = nullptr;
-  for (const OutputError& output : check.fixed.outputs) {
-    if (worst == nullptr || std::pair(!output.right, output.rel_l2) > std::pair(!worst->right, worst->rel_l2))
-      worst = &output;
-  }
-  return worst == nullptr ? "" : worst->rel_l2_sample;
-}
-
 /// `typed` under emulation. Weights that are not rounded have the values that exponents
 /// give them in FP32; without exponents these are the original's.
 SessionModel Emulate(const Model& original, const Plan& plan, const Model& typed, Rounder* rounder) {
@@ -58,6 +47,15 @@ SessionModel Emulate(const Model& original, const Plan& plan, const Model& typed
 }
 
 }  // namespace
+
+uint64_t WorstSample(const SampleSource& samples, const CheckResult& check) {
+  const OutputError* worst = nullptr;
+  for (const OutputError& output : check.fixed.outputs) {
+    if (worst == nullptr || std::pair(!output.right, output.rel_l2) > std::pair(!worst->right, worst->rel_l2))
+      worst = &output;
+  }
+  return worst == nullptr ? 0 : FindSample(samples, worst->rel_l2_sample);
+}
 
 Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
              const CheckOptions& options)
@@ -78,7 +76,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   const bool two = ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice;
   OpenLanes(two);
   const Roundings all(size(), true);
-  hardest_ = FindSample(samples, WorstSample(check));
+  hardest_ = WorstSample(samples, check);
   uint64_t tried = 0;
   UseSample(samples, hardest_);
   worst_ = Distance(all);

@@ -21,6 +21,10 @@ using Roundings = std::vector<bool>;
 /// Sessions add up in other orders, which turns roundings over: errors of PP-OCR recognition differ by 15%.
 constexpr double kSurelyPast = 1.5;
 
+/// The sample on which the fixed model was furthest off, or nearest to it where it is right; the first where
+/// that isn't known.
+uint64_t WorstSample(const SampleSource& samples, const CheckResult& check);
+
 /// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
 /// every assignment.
 class Probe {

@@ -6,6 +6,7 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "verify/judge.h"
 #include "verify/probe.h"
 
 namespace halfsafe {
@@ -206,10 +207,9 @@ void GiveFp32(const std::string& evidence, NodePlan* node) {
   if (!for_range) node->reason = "error";
 }
 
-}  // namespace
-
-Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-               const CheckOptions& options, Progress* progress) {
+/// One step: for the worst sample of `check`.
+Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+                   const CheckOptions& options, Progress* progress) {
   Widening result;
   Probe probe(original, *plan, samples, check, options);
   std::vector<size_t> order;
@@ -242,6 +242,31 @@ Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, c
   }
   result.possible = !result.nodes.empty();
   return result;
+}
+
+/// Up to this many samples a whole check is the quickest way to the next that is wrong.
+constexpr uint64_t kFewSamples = 32;
+
+}  // namespace
+
+Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+               const CheckOptions& options, Progress* progress) {
+  Widening all = WidenOnce(original, plan, samples, check, options, progress);
+  if (!all.possible || samples.size() <= kFewSamples) return all;
+  // What one sample needs, the next may not be served by. A check of all for each of them would take most of
+  // the time, so each sample is run until it was right once, and the check that follows has the last word.
+  Judge judge(original, samples, options, WorstSample(samples, check));
+  std::vector<uint64_t> open = judge.order();
+  CheckResult wrong;
+  while (auto errors = judge.FirstWrong(Apply(original, *plan), &open)) {
+    wrong.fixed = *std::move(errors);
+    Widening step = WidenOnce(original, plan, samples, wrong, options, progress);
+    if (!step.possible) break;
+    all.nodes.insert(all.nodes.end(), step.nodes.begin(), step.nodes.end());
+    all.predicted_rel_l2 = std::max(all.predicted_rel_l2, step.predicted_rel_l2);
+    all.minimal = false;
+  }
+  return all;
 }
 
 }  // namespace halfsafe
