@@ -6,6 +6,7 @@ HALFSAFE names the binary. Exits with 77 (skipped) where a package is missing.
 
 from __future__ import annotations
 
+import os
 import pathlib
 import unittest
 from typing import Any
@@ -72,7 +73,59 @@ def wide_defaults() -> Case:
     return Case(b.model(ir_version=3), generated_models.samples(2, x=(3, WIDE)))
 
 
-OWN_CASES = {"wide_bodies": wide_bodies, "wide_defaults": wide_defaults}
+def four_bits() -> Case:
+    """An operator of ONNX Runtime's own that computes zeros, without a word, where its scales are no constant."""
+    random, block = np.random.default_rng(7), 32
+    b = Builder(17)
+    b.input("x", ["N", 1024])
+    b.weight("packed", random.integers(0, 256, (1024, 1024 // block, block // 2)), np.uint8)
+    b.weight("scales", random.uniform(0.001, 0.01, 1024 * 1024 // block))
+    b.node("MatMulNBits", ["x", "packed", "scales"], "q", domain="com.microsoft", K=1024, N=1024, bits=4, block_size=block,
+           accuracy_level=4)
+    b.node("Softmax", ["q"], "y")
+    b.output("y", ["N", 1024])
+    return Case(b.model(domains=("com.microsoft",)), generated_models.samples(2, x=(2, 1024)))
+
+
+def listed_layers(listed: bool) -> Case:
+    """A chain of products whose weights may be listed among the inputs."""
+    b = Builder(17)
+    last = b.input("x", ["N", WIDE])
+    for layer in range(10):
+        b.weight(f"w{layer}", square(layer))
+        if listed:
+            b.input(f"w{layer}", [WIDE, WIDE])
+        last = b.node("MatMul", [last, f"w{layer}"], f"h{layer}")
+    b.node("Identity", [last], "y")
+    b.output("y", ["N", WIDE])
+    return Case(b.model(), generated_models.samples(3, x=(2, WIDE)))
+
+
+def index_that_breaks() -> Case:
+    """A sample whose index FP16 rounds to one that is out of range: there the model can't be run at all."""
+    b = Builder(17)
+    b.input("x", ["N", WIDE])
+    b.input("v", [2])
+    last = "x"
+    for layer in range(6):
+        b.weight(f"w{layer}", square(layer))
+        last = b.node("MatMul", [last, f"w{layer}"], f"h{layer}")
+    b.weight("one", 1.0)
+    b.node("Mul", ["v", "one"], "scaled")
+    b.node("ReduceMax", ["scaled"], "largest", keepdims=0)
+    b.node("Cast", ["largest"], "index", to=onnx.TensorProto.INT64)
+    b.weight("table", np.zeros(4100), np.int64)
+    b.node("Gather", ["table", "index"], "picked")
+    b.node("Cast", ["picked"], "number", to=onnx.TensorProto.FLOAT)
+    b.node("Add", [last, "number"], "y")
+    b.output("y", ["N", WIDE])
+    samples = generated_models.samples(40, x=(2, WIDE))
+    for index, sample in enumerate(samples):
+        sample["v"] = np.float32([0, 4099 if index == 39 else 8])
+    return Case(b.model(), samples)
+
+
+OWN_CASES = {"wide_bodies": wide_bodies, "wide_defaults": wide_defaults, "four_bits": four_bits}
 
 
 def save_external(model: ModelProto, path: pathlib.Path) -> None:
@@ -183,6 +236,65 @@ class LowMemoryTest(ToolTest):
         from polygraphy.comparator import RunResults
         ((_, (iteration,)),) = RunResults.load(str(folder / f"{number:010}.json")).items()
         return {name: np.asarray(iteration[name]) for name in iteration}
+
+    def test_widening_with_listed_weights(self) -> None:
+        """A little less than the error of plain FP16 is asked for. However weights are given, some nodes will do."""
+        for listed in (False, True):
+            for option in ([], ["--low-memory"]):
+                with self.subTest(listed=listed, option=option):
+                    name = f"listed{listed:d}{len(option)}"
+                    inside, _, data = self.case(name, listed_layers(listed))
+                    error = self.fix(f"{name}/plain", inside, data, "--rel-l2", "1")["outputs"][0]["rel_l2"]
+                    answer = self.fix(f"{name}/fixed", inside, data, "--rel-l2", str(0.9 * error), *option)
+                    self.assertEqual(answer["verdict"], "right")
+                    widened = {node for step in answer["widenings"] for node in step["nodes"]}
+                    self.assertTrue(widened and len(widened) < 10, widened)
+
+    def test_widening_finds_the_sample_that_can_not_be_run(self) -> None:
+        inside, _, data = self.case("breaks", index_that_breaks())
+        answer = self.fix("breaks/fixed", inside, data, "--rel-l2", "5e-3")
+        self.assertEqual(answer["verdict"], "right")
+        widened = {node for step in answer["widenings"] for node in step["nodes"]}
+        self.assertFalse({name for name in widened if name.startswith("node_h")}, widened)
+
+    def test_plain_is_fixed(self) -> None:
+        """Written plain FP16 is known as such, wherever its data lies: it is run once."""
+        inside, outside, data = self.case("plain", listed_layers(False))
+        for number, model in enumerate((inside, outside)):
+            for option in ([], ["--low-memory"]):
+                self.tool("fix", model, "--data", data, "-o", self.folder / "f.onnx", "--repair", "fp32")
+                done = self.tool("check", model, self.folder / "f.onnx", "--data", data, "--json", self.folder / "r.json", *option)
+                result = read_json(self.folder / "r.json")
+                self.assertEqual(result["plain_fp16"]["outputs"], result["outputs"])
+                self.assertNotIn("check fp16", done.stderr, number)
+
+    def test_no_folder_for_temporary_files(self) -> None:
+        inside, _, data = self.case("plain", listed_layers(False))
+        done = self.tool("check", inside, inside, "--data", data, "--low-memory", code=3,
+                         env={**os.environ, "TMPDIR": str(self.folder / "missing")})
+        self.assertIn("TMPDIR", done.stderr)
+
+    def test_a_type_that_data_contradicts(self) -> None:
+        """A weight's own type counts, whatever is stated of it elsewhere."""
+        for dtype in (np.float16, np.int8):
+            for listed in (False, True):
+                with self.subTest(dtype.__name__, listed=listed):
+                    b = Builder(17)
+                    b.input("x", [1, 1024])
+                    b.weight("w", np.ones((1024, 1024)), dtype)
+                    if listed:
+                        b.input("w", [1024, 1024])
+                    b.node("MatMul", ["x", "w"], "y")
+                    b.output("y", [1, 1024])
+                    model = b.model()
+                    if not listed:
+                        model.graph.value_info.append(onnx.helper.make_tensor_value_info("w", onnx.TensorProto.FLOAT, [1024, 1024]))
+                    folder = self.folder / f"{dtype.__name__}{listed:d}"
+                    folder.mkdir()
+                    save_external(model, folder / "m.onnx")
+                    for command in (["check", folder / "m.onnx"], ["scan"], ["inspect"]):
+                        arguments = [] if command[0] == "inspect" else ["--random", "1"]
+                        self.tool(command[0], folder / "m.onnx", *command[1:], *arguments, code=None)
 
     def test_a_file_may_not_ask_for_a_conversion(self) -> None:
         """What models in memory say of weights that are still to be converted means nothing in a file."""

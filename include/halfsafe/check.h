@@ -74,6 +74,7 @@ struct ModelErrors {
   std::optional<FirstNonFinite> first_nan;
   std::vector<std::string> nonfinite_outputs;
   std::string failure;  ///< Why the model could not be run at all; empty when it could.
+  std::string failure_sample;
   bool right = true;
   double WorstRelL2() const;
 };
@@ -116,7 +117,8 @@ struct Narrowing {
 /// Takes nodes that `plan` keeps in FP32 for their error ("error"), and for nothing else, back to FP16 as
 /// long as the check stays right, halves of them first, then one by one. Measurements on the hardest sample
 /// rule most choices out. Stops after `seconds`, or without them after a fixed number of runs and checks,
-/// with a plan that is right. `check` must be the right result for `plan`.
+/// with a plan that is right. `check` must be the right result for `plan`. Takes nothing back where memory
+/// may not hold the model twice.
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                  const CheckOptions& options, std::optional<double> seconds, Progress* progress);
 

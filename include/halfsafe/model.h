@@ -38,7 +38,8 @@ struct FloatView {
 class Model {
  public:
   /// Throws Error(kBadInput) when the file is not an ONNX model, is truncated, or refers to external data
-  /// that is missing, too short or outside the model's folder.
+  /// that is missing, too short or outside the model's folder, or has entries that only models in memory may
+  /// have.
   static Model Load(const std::filesystem::path& path);
   /// A model made from `base`: external data of `base` stays readable through it.
   Model(const Model& base, onnx::ModelProto proto);

@@ -41,6 +41,8 @@ DType DTypeFromName(std::string_view name);
 size_t DTypeSize(DType dtype);
 /// FP16, BF16, FP32 or FP64.
 bool IsFloat(DType dtype);
+/// FP16 or BF16.
+constexpr bool IsSixteenBit(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
 
 /// A dense array in C order, little endian.
 struct Array {

@@ -114,7 +114,13 @@ void AtomicFile::Commit() {
   temporary_.clear();
 }
 
-ScratchFile::ScratchFile() : folder_(std::filesystem::temp_directory_path()) {
+ScratchFile::ScratchFile() {
+  std::error_code error;
+  folder_ = std::filesystem::temp_directory_path(error);
+  if (error) {
+    throw BadInput(fmt::format(
+        "no folder for temporary files: {}; let TMPDIR name one that can be written to", error.message()));
+  }
   std::string name = (folder_ / "halfsafe.XXXXXX").string();
   fd_ = mkostemp(name.data(), O_CLOEXEC);
   if (fd_ < 0) throw SystemError("write a temporary file in", folder_);
@@ -124,7 +130,7 @@ ScratchFile::ScratchFile() : folder_(std::filesystem::temp_directory_path()) {
 ScratchFile::~ScratchFile() { close(fd_); }
 
 uint64_t ScratchFile::Append(std::span<const std::byte> bytes) {
-  WriteAll(fd_, bytes.data(), bytes.size(), folder_ / "a temporary file");
+  WriteAll(fd_, bytes.data(), bytes.size(), "a temporary file in " + folder_.string());
   return std::exchange(size_, size_ + bytes.size());
 }
 
@@ -132,7 +138,8 @@ void ScratchFile::Read(uint64_t offset, std::span<std::byte> bytes) const {
   while (!bytes.empty()) {
     const ssize_t got = pread(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) throw SystemError("read a temporary file in", folder_);
+    if (got < 0) throw SystemError("read a temporary file in", folder_);
+    if (got == 0) throw BadInput(fmt::format("a temporary file in {} became shorter", folder_.string()));
     bytes = bytes.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
   }

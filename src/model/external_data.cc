@@ -49,6 +49,12 @@ ExternalReference ReadReference(const onnx::TensorProto& tensor) {
   return reference;
 }
 
+void PutInside(std::span<const std::byte> raw, onnx::TensorProto* tensor) {
+  tensor->clear_external_data();
+  tensor->clear_data_location();
+  tensor->set_raw_data(raw.data(), raw.size());
+}
+
 void WriteReference(const ExternalReference& reference, onnx::TensorProto* tensor) {
   tensor->clear_raw_data();
   tensor->clear_float_data();

@@ -2,8 +2,10 @@
 
 #include <onnx/onnx_pb.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 
 #include "model/weight_conversion.h"
@@ -24,6 +26,9 @@ bool IsExternal(const onnx::TensorProto& tensor);
 
 /// Throws Error(kBadInput) that names the tensor where an entry is no number.
 ExternalReference ReadReference(const onnx::TensorProto& tensor);
+
+/// Puts raw bytes into `tensor`, in place of a reference.
+void PutInside(std::span<const std::byte> raw, onnx::TensorProto* tensor);
 
 /// Makes `tensor` refer to `reference` in place of all data that it has.
 void WriteReference(const ExternalReference& reference, onnx::TensorProto* tensor);

@@ -194,6 +194,8 @@ void GraphIndex::ReadTypes(onnx::ModelProto* inferred) {
   }
   for (TensorInfo& tensor : tensors_) {
     if (tensor.data == nullptr) continue;
+    // What is stated of a constant elsewhere may be wrong: its data decides.
+    tensor.dtype = static_cast<DType>(tensor.data->data_type());
     tensor.has_rank = true;
     tensor.shape.assign(tensor.data->dims().begin(), tensor.data->dims().end());
   }

@@ -298,7 +298,7 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
   if (external) data = std::make_unique<AtomicFile>(data_path);
   AtomicFile file(path);
   onnx::ModelProto proto =
-      WithoutLargeTensors(impl_->proto, external ? 1024 : std::numeric_limits<size_t>::max());
+      WithoutLargeTensors(impl_->proto, external ? kSmallTensor : std::numeric_limits<size_t>::max());
   std::vector<const onnx::TensorProto*> sources;
   ForEachTensorConstant(impl_->proto.graph(),
                         [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
@@ -309,9 +309,7 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     if (!moved) return;
     const TensorBytes raw = RawBytes(source);
     if (!external) {
-      tensor->clear_external_data();
-      tensor->clear_data_location();
-      tensor->set_raw_data(raw.bytes.data(), raw.bytes.size());
+      PutInside(raw.bytes, tensor);
       return;
     }
     // Mapping wants page-aligned offsets.

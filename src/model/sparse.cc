@@ -9,6 +9,7 @@
 
 #include "base/file.h"
 #include "halfsafe/error.h"
+#include "model/external_data.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -61,10 +62,7 @@ onnx::TensorProto Dense(const onnx::SparseTensorProto& sparse, const Array& valu
 
 /// Brings data that lies in another file inside.
 void TakeIn(const Array& array, onnx::TensorProto* tensor) {
-  if (tensor->data_location() != onnx::TensorProto::EXTERNAL) return;
-  tensor->clear_external_data();
-  tensor->clear_data_location();
-  tensor->set_raw_data(array.bytes.data(), array.bytes.size());
+  if (IsExternal(*tensor)) PutInside(array.bytes, tensor);
 }
 
 std::string HashOf(const onnx::TensorProto& tensor) {

@@ -32,6 +32,9 @@ std::vector<onnx::GraphProto*> AllGraphs(onnx::GraphProto* graph);
 /// The name that a node goes by inside its graph: its own, or its first output's where it has none.
 const std::string& LocalNodeName(const onnx::NodeProto& node);
 
+/// Tensors up to this many bytes stay with the graph wherever larger ones are kept apart.
+inline constexpr size_t kSmallTensor = 1024;
+
 /// A copy of `model` whose tensors of more than `largest` raw bytes keep dims and type and lose their data.
 /// Large weights are never copied on the way.
 onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t largest);

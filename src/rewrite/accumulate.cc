@@ -13,8 +13,6 @@ namespace {
 /// Operators that sum products of their first two inputs; a third is added.
 constexpr std::array kProducts = {"MatMul", "Gemm"};
 
-bool Is16Bit(DType dtype) { return dtype == DType::kFloat16 || dtype == DType::kBfloat16; }
-
 /// Writes the 16-bit products of one graph as FP32 ones between Casts.
 class Widener {
  public:
@@ -40,7 +38,7 @@ class Widener {
     const std::string& op = node.proto->op_type();
     const bool sums =
         node.proto->domain().empty() && std::find(kProducts.begin(), kProducts.end(), op) != kProducts.end();
-    return sums && node.outputs[0] >= 0 && Is16Bit(index_.tensor(node.outputs[0]).dtype);
+    return sums && node.outputs[0] >= 0 && IsSixteenBit(index_.tensor(node.outputs[0]).dtype);
   }
 
   void WidenProduct(const NodeInfo& info, onnx::NodeProto* node) {

@@ -81,9 +81,10 @@ class Constant {
   void Write(const Form& form, onnx::TensorProto* to) const {
     const WeightConversion conversion = ConversionTo(form);
     if (info_.data == nullptr) return SetTensor(attribute_values_, conversion, to);
-    if (!IsExternal(*info_.data) || TensorByteSize(*info_.data) <= kSmallTensor)
-      return SetTensor(ViewFloats(rewriter_->model, *info_.data).values, conversion, to);
     ExternalReference reference = ReadReference(*info_.data);
+    const bool late = IsExternal(*info_.data) && info_.data->data_type() == onnx::TensorProto::FLOAT &&
+                      !reference.conversion && TensorByteSize(*info_.data) > kSmallTensor;
+    if (!late) return SetTensor(ViewFloats(rewriter_->model, *info_.data).values, conversion, to);
     reference.conversion = conversion;
     WriteReference(reference, to);
   }

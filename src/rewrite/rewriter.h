@@ -17,12 +17,10 @@
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
 #include "model/scale_rules.h"
+#include "model/walk.h"
 #include "model/weight_conversion.h"
 
 namespace halfsafe {
-
-/// Tensors up to this many bytes are copied with the graph, before it is known in which type they are needed.
-inline constexpr size_t kSmallTensor = 1024;
 
 /// One way in which a tensor's value is found in the result.
 struct Form {

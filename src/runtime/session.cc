@@ -57,12 +57,6 @@ Error Refused(const std::string& path, const std::string& message) {
   return BadInput(fmt::format("ONNX Runtime refuses {}: {}", path, message));
 }
 
-void PutInside(std::span<const std::byte> raw, onnx::TensorProto* tensor) {
-  tensor->clear_external_data();
-  tensor->clear_data_location();
-  tensor->set_raw_data(raw.data(), raw.size());
-}
-
 /// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay
 /// outside.
 void RestoreOtherTensors(const Model& model,
@@ -75,7 +69,8 @@ void RestoreOtherTensors(const Model& model,
       [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
         const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
           if (outside.contains(&source)) return;
-          if (const TensorBytes raw = model.RawBytes(source); !raw.bytes.empty()) PutInside(raw.bytes, copy);
+          const TensorBytes raw = model.RawBytes(source);
+          if (IsExternal(source) || !raw.bytes.empty()) PutInside(raw.bytes, copy);
         };
         for (int i = 0; i < from.initializer_size(); ++i)
           fill(from.initializer(i), to->mutable_initializer(i));
@@ -120,11 +115,6 @@ std::unordered_set<std::string> KeptWeights(const onnx::ModelProto& proto) {
 /// Weights of a large model up to this size are copied and packed like any other: they don't matter.
 constexpr size_t kSmallToCopy = 64 << 10;
 
-bool IsSixteenBit(const onnx::TensorProto& tensor) {
-  return tensor.data_type() == onnx::TensorProto::FLOAT16 ||
-         tensor.data_type() == onnx::TensorProto::BFLOAT16;
-}
-
 /// Turns the main graph's Constant nodes into initializers. Returns where the data of all initializers lies.
 std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitializers(
     const Model& model, onnx::GraphProto* graph) {
@@ -156,6 +146,15 @@ SessionWeight TakeOut(const Model& model, const onnx::TensorProto& source, const
           raw.bytes,
           std::move(raw.owner),
           false};
+}
+
+/// Operators of ONNX take any operand as an input. Some of ONNX Runtime's own and of libraries need
+/// constants, and compute something else without a word where they don't get them.
+bool MayBeInput(const Model& model, const std::string& name) {
+  const GraphIndex& index = model.index();
+  const std::vector<TensorUse>& uses = index.tensor(index.FindTensor(0, name)).uses;
+  return std::all_of(uses.begin(), uses.end(),
+                     [&](const TensorUse& use) { return index.node(use.node).schema != nullptr; });
 }
 
 /// Makes a weight that each run is given an input of the graph; it may be one already, with a default value.
@@ -195,9 +194,9 @@ void ClearSharedNames(onnx::ModelProto* proto) {
 bool IsLarge(const Model& model) {
   constexpr uint64_t kLarge = uint64_t{2} << 30;
   uint64_t bytes = 0;
-  for (const auto& tensor : model.proto().graph().initializer()) {
+  ForEachTensorConstant(model.proto().graph(), [&](const onnx::TensorProto& tensor) {
     if (IsFloat(static_cast<DType>(tensor.data_type()))) bytes += TensorElementCount(tensor) * sizeof(float);
-  }
+  });
   return bytes > kLarge;
 }
 
@@ -216,7 +215,8 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
     const onnx::TensorProto& source = *sources.at(initializer.name());
     const bool inside = !IsExternal(source) && source.raw_data().empty();
     const uint64_t size = inside ? 0 : TensorByteSize(source);
-    if (size <= (IsSixteenBit(source) ? options.large_16_bit : options.large)) {
+    if (size <=
+        (IsSixteenBit(static_cast<DType>(source.data_type())) ? options.large_16_bit : options.large)) {
       if (IsExternal(source)) PutInside(model.RawBytes(source).bytes, &initializer);
       graph->add_initializer()->Swap(&initializer);
       continue;
@@ -226,7 +226,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
       options.adapt(&weight);
       model.Forget(source);  // Its bytes were most likely read for the last time.
     }
-    weight.fed = feed && size > kSmallToCopy && IsFloat(weight.dtype);
+    weight.fed = feed && size > kSmallToCopy && IsFloat(weight.dtype) && MayBeInput(model, weight.name);
     if (weight.fed) {
       AddInput(weight, graph);
     } else {

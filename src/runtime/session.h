@@ -13,6 +13,7 @@
 #include "halfsafe/model.h"
 #include "halfsafe/ranges.h"
 #include "halfsafe/sample.h"
+#include "model/walk.h"
 #include "runtime/chain.h"
 #include "runtime/tap.h"
 
@@ -41,8 +42,8 @@ struct SessionModel {
 
 /// What of a model lies outside the graph.
 struct WeightOptions {
-  size_t large = 1024;  ///< Tensors of more bytes become weights.
-  size_t large_16_bit = 1024;
+  size_t large = kSmallTensor;  ///< Tensors of more bytes become weights.
+  size_t large_16_bit = kSmallTensor;
   bool feed = false;  ///< Feed weights even where the model isn't large.
   /// Sees each weight as it is taken out, and may give it other bytes and another type: one after the other,
   /// so that no more than one weight is in memory twice.

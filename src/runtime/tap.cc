@@ -117,11 +117,12 @@ std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype) {
 void InsertTaps(const GraphIndex& index, SessionModel* model, const std::function<int64_t(int)>& id_of,
                 const std::function<DType(int)>& dtype_of) {
   onnx::ModelProto* proto = &model->proto;
-  std::unordered_map<std::string, std::string*> definitions;  // Of weights, which the graph names too.
+  // A weight may be an initializer, an input, or both: an input with a default value.
+  std::unordered_multimap<std::string, std::string*> definitions;
   for (auto& input : *proto->mutable_graph()->mutable_input())
-    definitions[input.name()] = input.mutable_name();
+    definitions.emplace(input.name(), input.mutable_name());
   for (auto& initializer : *proto->mutable_graph()->mutable_initializer())
-    definitions[initializer.name()] = initializer.mutable_name();
+    definitions.emplace(initializer.name(), initializer.mutable_name());
   // Moving a node moves its bodies along, so inner graphs go first.
   const std::vector<onnx::GraphProto*> graphs = AllGraphs(proto->mutable_graph());
   for (size_t number = graphs.size(); number-- > 0;) {
@@ -139,7 +140,8 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
       for (SessionWeight& weight : model->weights) {
         const std::string name = weight.name;
         tap(&weight.name);
-        *definitions.at(name) = weight.name;
+        const auto [first, last] = definitions.equal_range(name);
+        for (auto definition = first; definition != last; ++definition) *definition->second = weight.name;
       }
     }
     for (auto& node : nodes) {

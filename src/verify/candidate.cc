@@ -52,13 +52,14 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
       names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
   WeightOptions weights;
-  weights.feed = OneAtATime(original, options);
+  weights.feed = options.low_memory;
   session_model_ = MakeSessionModel(original, weights);
   sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options), same_shapes);
 }
 
 void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
   if (kept_ != nullptr) return;
+  progress->Begin("run fp32", samples.size());
   auto store = std::make_unique<OutputStore>();
   const std::vector<InputSpec> inputs = model_.Inputs();
   ReadAhead reader(samples, 0);
@@ -69,6 +70,7 @@ void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
     store->Add(Run(i, sample).views);
     progress->Step();
   }
+  progress->End();
   store_ = std::move(store);
   sessions_ = nullptr;
   session_model_ = {};
@@ -114,6 +116,7 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
     // model.
     if (error.code() != ExitCode::kBadInput) throw;
     errors.failure = error.what();
+    errors.failure_sample = sample.name;
     return std::nullopt;
   }
   return outputs;

@@ -38,10 +38,8 @@ class Reference {
   /// `original` must outlive the reference.
   Reference(const Model& original, const CheckOptions& options, bool same_shapes);
   const std::vector<std::string>& names() const { return names_; }
-  /// Whether the scan's outputs serve, so that nothing is run.
-  bool remembered() const { return kept_ != nullptr; }
-  /// Runs all samples now, one step of `progress` each, and lets go of the model: what they gave is kept in a
-  /// temporary file. Does nothing where it is remembered anyway.
+  /// Runs all samples now and lets go of the model: what they gave is kept in a temporary file. Does nothing
+  /// where it is remembered anyway.
   void RunAhead(const SampleSource& samples, Progress* progress);
   RunOutputs Run(uint64_t index, const Sample& sample);
 

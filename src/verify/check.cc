@@ -13,6 +13,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/runnable.h"
+#include "model/walk.h"
 #include "verify/candidate.h"
 
 namespace halfsafe {
@@ -78,20 +79,48 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
   return Scan(original, samples, scan, &silent);
 }
 
+/// Everything of a model but the data of its tensors, as text.
+std::string WithoutData(const Model& model) {
+  onnx::ModelProto proto = WithoutLargeTensors(model.proto(), 0);
+  ForEachMutableTensorConstant(proto.mutable_graph(), [](onnx::TensorProto* tensor) {
+    tensor->clear_external_data();
+    tensor->clear_data_location();
+  });
+  return proto.SerializeAsString();
+}
+
+/// Whether two models are the same, wherever the data of their tensors lies.
+bool SameContent(const Model& one, const Model& other) {
+  if (WithoutData(one) != WithoutData(other)) return false;
+  std::vector<const onnx::TensorProto*> tensors;
+  ForEachTensorConstant(one.proto().graph(), [&](const auto& tensor) { tensors.push_back(&tensor); });
+  bool same = true;
+  auto next = tensors.begin();
+  ForEachTensorConstant(other.proto().graph(), [&](const onnx::TensorProto& tensor) {
+    const onnx::TensorProto& twin = **next++;
+    if (!same) return;
+    const TensorBytes a = one.RawBytes(twin), b = other.RawBytes(tensor);
+    same = std::ranges::equal(a.bytes, b.bytes);
+    one.Forget(twin);
+    other.Forget(tensor);
+  });
+  return same;
+}
+
 /// Plain FP16, unless the fixed model is just that: then its results serve for both.
 std::optional<Model> PlainModel(const Model& original, const Model& fixed, const CheckOptions& options,
                                 bool* same) {
   *same = false;
   if (!options.plain) return std::nullopt;
   Model plain = Apply(original, PlainFp16Plan(original));
-  *same = plain.proto().ByteSizeLong() == fixed.proto().ByteSizeLong() &&
-          plain.proto().SerializeAsString() == fixed.proto().SerializeAsString();
+  *same = SameContent(plain, fixed);
   if (*same) return std::nullopt;
   return plain;
 }
 
 /// A model that is compared, and where its outputs are written.
 struct Entrant {
+  const char* name;
   const Model* model;
   std::vector<Recorder*> recorders;
   std::unique_ptr<Candidate> candidate = nullptr;
@@ -100,45 +129,48 @@ struct Entrant {
 /// Takes models through the samples.
 class Course {
  public:
+  /// `recorder` gets the reference's outputs.
   Course(const Model& original, const SampleSource& samples, const CheckOptions& options, bool same_shapes,
-         Reference* reference, Progress* progress)
+         Reference* reference, Recorder* recorder, Progress* progress)
       : samples_(samples),
         inputs_(original.Inputs()),
         options_(options),
         same_shapes_(same_shapes),
         reference_(*reference),
-        recorder_(options.save_outputs, "fp32"),
+        recorder_(*recorder),
         progress_(*progress) {}
 
   /// Takes the entrants through the samples side by side. At the end their weights are gone.
-  void Run(std::span<Entrant> entrants) {
+  void Run(const std::string& stage, std::span<Entrant> entrants) {
     const bool at_once = entrants.size() > 1 && ServesTwoSessions(options_.threads);
     WidenedWeights shared;
     for (Entrant& entrant : entrants) {
       entrant.candidate = std::make_unique<Candidate>(*entrant.model, options_, same_shapes_, at_once,
                                                       entrants.size() > 1 ? &shared : nullptr);
     }
+    progress_.Begin(stage, samples_.size());
     for (uint64_t i = 0; i < samples_.size(); ++i) {
       ThrowIfInterrupted();
       const Sample sample = samples_.Read(i);
       ValidateSample(sample, inputs_);
       const RunOutputs expected = reference_.Run(i, sample);
       if (!recorded_) recorder_.Add(reference_.names(), expected);
-      std::vector<std::future<void>> runs;
-      for (Entrant& entrant : entrants) {
-        const auto policy =
-            at_once && &entrant != &entrants.back() ? std::launch::async : std::launch::deferred;
-        runs.push_back(std::async(policy, [&] { RunOne(&entrant, sample, expected); }));
+      std::vector<std::future<void>> others;  // Ends those that still run where one throws.
+      for (Entrant& entrant : entrants.first(entrants.size() - 1)) {
+        const auto run = [&] { RunOne(&entrant, sample, expected); };
+        if (at_once) {
+          others.push_back(std::async(std::launch::async, run));
+        } else {
+          run();
+        }
       }
-      for (auto& run : runs) run.get();
+      RunOne(&entrants.back(), sample, expected);
+      for (auto& other : others) other.get();
       progress_.Step();
     }
-    if (!recorded_) recorder_.Commit();
     recorded_ = true;
-    for (Entrant& entrant : entrants) {
-      for (Recorder* recorder : entrant.recorders) recorder->Commit();
-      entrant.candidate->Close();
-    }
+    progress_.End();
+    for (Entrant& entrant : entrants) entrant.candidate->Close();
   }
 
  private:
@@ -154,7 +186,7 @@ class Course {
   const CheckOptions& options_;
   const bool same_shapes_;
   Reference& reference_;
-  Recorder recorder_;
+  Recorder& recorder_;
   bool recorded_ = false;  ///< The reference's outputs.
   Progress& progress_;
 };
@@ -194,22 +226,26 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   const bool same_shapes = SameShapes(samples);
   bool plain_is_fixed = false;
   const std::optional<Model> plain_model = PlainModel(original, fixed, options, &plain_is_fixed);
+  Recorder save_reference(options.save_outputs, "fp32");
   Recorder save_plain(options.plain ? options.save_outputs : "", "fp16");
   Recorder save_fixed(options.save_outputs, "fixed");
   std::vector<Entrant> entrants;
-  if (plain_model) entrants.push_back({&*plain_model, {&save_plain}});
-  entrants.push_back({&fixed, {&save_fixed}});
+  if (plain_model) entrants.push_back({"fp16", &*plain_model, {&save_plain}});
+  entrants.push_back({"fixed", &fixed, {&save_fixed}});
   if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
 
   Reference reference(original, options, same_shapes);
-  const bool alone = OneAtATime(original, options);
-  const uint64_t turns = alone ? entrants.size() : 1;
-  progress->Begin("check", samples.size() * (turns + (alone && !reference.remembered() ? 1 : 0)));
-  if (alone) reference.RunAhead(samples, progress);
-  Course course(original, samples, options, same_shapes, &reference, progress);
-  for (size_t turn = 0; turn < turns; ++turn)
-    course.Run(std::span(entrants).subspan(turn, entrants.size() / turns));
-  progress->End();
+  Course course(original, samples, options, same_shapes, &reference, &save_reference, progress);
+  if (OneAtATime(original, options)) {
+    reference.RunAhead(samples, progress);
+    for (Entrant& entrant : entrants)
+      course.Run(fmt::format("check {}", entrant.name), std::span(&entrant, 1));
+  } else {
+    course.Run("check", entrants);
+  }
+  save_reference.Commit();
+  save_plain.Commit();
+  save_fixed.Commit();
 
   Blame(original, samples, options, entrants);
   CheckResult result;

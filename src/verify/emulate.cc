@@ -11,6 +11,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "halfsafe/rewrite.h"
+#include "model/external_data.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
 
@@ -19,12 +20,8 @@ namespace {
 
 constexpr size_t kTask = 1 << 16;
 
-bool IsSixteenBit(int type) {
-  return type == onnx::TensorProto::FLOAT16 || type == onnx::TensorProto::BFLOAT16;
-}
-
 void WidenType(onnx::TypeProto* type) {
-  if (type->has_tensor_type() && IsSixteenBit(type->tensor_type().elem_type())) {
+  if (type->has_tensor_type() && IsSixteenBit(static_cast<DType>(type->tensor_type().elem_type()))) {
     type->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
   }
   if (type->has_sequence_type()) WidenType(type->mutable_sequence_type()->mutable_elem_type());
@@ -32,7 +29,7 @@ void WidenType(onnx::TypeProto* type) {
 }
 
 void WidenTensor(const Model& model, onnx::TensorProto* tensor) {
-  if (!IsSixteenBit(tensor->data_type()) || tensor->data_location() == onnx::TensorProto::EXTERNAL) return;
+  if (!IsSixteenBit(static_cast<DType>(tensor->data_type())) || IsExternal(*tensor)) return;
   const std::vector<float> values = ReadFloats(model, *tensor);
   tensor->clear_int32_data();
   tensor->set_data_type(onnx::TensorProto::FLOAT);
@@ -43,7 +40,7 @@ void WidenTensor(const Model& model, onnx::TensorProto* tensor) {
 void WidenTypeAttribute(onnx::AttributeProto* attribute) {
   static constexpr std::string_view kNames[] = {"to", "dtype", "output_dtype", "output_datatype"};
   const bool type = std::find(std::begin(kNames), std::end(kNames), attribute->name()) != std::end(kNames);
-  if (type && attribute->has_i() && IsSixteenBit(static_cast<int>(attribute->i())))
+  if (type && attribute->has_i() && IsSixteenBit(static_cast<DType>(attribute->i())))
     attribute->set_i(onnx::TensorProto::FLOAT);
 }
 
@@ -55,13 +52,13 @@ void WidenGraph(onnx::GraphProto* graph) {
     for (auto& attribute : *node.mutable_attribute()) WidenTypeAttribute(&attribute);
   }
   for (auto& initializer : *graph->mutable_initializer()) {
-    if (IsSixteenBit(initializer.data_type()) && initializer.data_location() == onnx::TensorProto::EXTERNAL) {
+    if (IsSixteenBit(static_cast<DType>(initializer.data_type())) && IsExternal(initializer)) {
       initializer.set_data_type(onnx::TensorProto::FLOAT);  // The session's weights hold its values.
     }
   }
 }
 
-std::shared_ptr<const float[]> Widen(const SessionWeight& weight) {
+std::shared_ptr<const float[]> WidenedValues(const SessionWeight& weight) {
   constexpr size_t kBlock = 4096;
   std::array<uint16_t, kBlock> bits{};
   const size_t count = weight.bytes.size() / sizeof(uint16_t);
@@ -83,18 +80,19 @@ std::shared_ptr<const float[]> FindWidened(const SessionWeight& weight, const Wi
   const auto found = shared.entries.find(weight.name);
   if (found == shared.entries.end()) return nullptr;
   const auto& bits = found->second.bits.bytes;
-  const bool same =
-      bits.size() == weight.bytes.size() && std::memcmp(bits.data(), weight.bytes.data(), bits.size()) == 0;
+  const bool same = found->second.dtype == weight.dtype && bits.size() == weight.bytes.size() &&
+                    std::memcmp(bits.data(), weight.bytes.data(), bits.size()) == 0;
   return same ? found->second.values : nullptr;
 }
 
 void WidenWeight(SessionWeight* weight, WidenedWeights* shared) {
-  if (!IsSixteenBit(static_cast<int>(weight->dtype))) return;
+  if (!IsSixteenBit(weight->dtype)) return;
   std::shared_ptr<const float[]> values;
   if (shared != nullptr) values = FindWidened(*weight, *shared);
   if (values == nullptr) {
-    values = Widen(*weight);
-    if (shared != nullptr) shared->entries[weight->name] = {{weight->bytes, weight->owner}, values};
+    values = WidenedValues(*weight);
+    if (shared != nullptr)
+      shared->entries[weight->name] = {weight->dtype, {weight->bytes, weight->owner}, values};
   }
   weight->bytes = std::as_bytes(std::span(values.get(), weight->bytes.size() / sizeof(uint16_t)));
   weight->owner = values;
@@ -102,8 +100,7 @@ void WidenWeight(SessionWeight* weight, WidenedWeights* shared) {
 }
 
 bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
-  if (!tensor.is_tensor || !IsSixteenBit(static_cast<int>(tensor.dtype)) ||
-      tensor.kind != TensorKind::kActivation)
+  if (!tensor.is_tensor || !IsSixteenBit(tensor.dtype) || tensor.kind != TensorKind::kActivation)
     return false;
   const NodeInfo& node = index.node(tensor.producer);
   // What a body returns was rounded inside it.
@@ -129,6 +126,33 @@ void InsertRounding(const GraphIndex& index, const Rounder& rounder, SessionMode
       [](int) { return DType::kFloat; });
 }
 
+/// Gives a weight the values that it was rounded from, but where the plan clamps them: only rounding is
+/// switched. `given` holds the rounded ones.
+void Unround(const FloatView& unrounded, DType dtype, SessionWeight* given) {
+  constexpr size_t kBlock = 4096;
+  const auto round = dtype == DType::kFloat16 ? RoundValuesToHalf : RoundValuesToBfloat16;
+  const auto* rounded = reinterpret_cast<const float*>(given->bytes.data());
+  const std::span<const float> values = unrounded.values;
+  std::array<float, kBlock> nearest{};
+  std::shared_ptr<float[]>
+      changed;  // Made when the first value is clamped: most weights are used as they are.
+  for (size_t begin = 0; begin < values.size(); begin += kBlock) {
+    const size_t size = std::min(kBlock, values.size() - begin);
+    round(values.data() + begin, size, nearest.data());
+    for (size_t i = 0; i < size; ++i) {
+      if (nearest[i] == rounded[begin + i]) continue;
+      if (changed == nullptr) {
+        changed = std::make_shared_for_overwrite<float[]>(values.size());
+        std::copy(values.begin(), values.end(), changed.get());
+      }
+      changed[begin + i] = rounded[begin + i];
+    }
+  }
+  const float* const result = changed != nullptr ? changed.get() : values.data();
+  given->bytes = std::as_bytes(std::span(result, values.size()));
+  given->owner = changed != nullptr ? std::shared_ptr<const void>(changed) : unrounded.owner;
+}
+
 /// Gives a weight its FP32 values back; false where the FP32 model's weight can't be told from the name.
 bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const TensorInfo& weight,
                    SessionModel* session) {
@@ -136,19 +160,9 @@ bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const Tensor
   if (source < 0) source = index.FindTensor(OriginalName(weight.name));
   if (source < 0 || index.tensor(source).data == nullptr || index.tensor(source).dtype != DType::kFloat)
     return false;
-  const auto values = std::make_shared<std::vector<float>>(ReadFloats(unrounded, *index.tensor(source).data));
   for (SessionWeight& given : session->weights) {
     if (given.name != weight.local) continue;
-    // Values that the plan clamps stay clamped: only rounding is switched.
-    const auto* rounded = reinterpret_cast<const float*>(given.bytes.data());
-    std::vector<float> nearest(values->size());
-    const auto round = weight.dtype == DType::kFloat16 ? RoundValuesToHalf : RoundValuesToBfloat16;
-    round(values->data(), values->size(), nearest.data());
-    for (size_t i = 0; i < values->size(); ++i) {
-      if (nearest[i] != rounded[i]) (*values)[i] = rounded[i];
-    }
-    given.bytes = std::as_bytes(std::span(*values));
-    given.owner = values;
+    Unround(ViewFloats(unrounded, *index.tensor(source).data), weight.dtype, &given);
     return true;
   }
   return false;
@@ -202,18 +216,19 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   return session;
 }
 
-SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder) {
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, bool feed) {
   const GraphIndex& index = typed.index();
   const GraphIndex& unrounded_index = unrounded.index();
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter
   // most.
   WeightOptions weights;
   weights.large_16_bit = 0;
+  weights.feed = feed;
   SessionModel session = WidenedModel(typed, weights, nullptr);
   DeclareBodyShapes(index, &session.proto);
   for (const TensorInfo& tensor : index.tensors()) {
     const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr &&
-                        IsSixteenBit(static_cast<int>(tensor.dtype));
+                        IsSixteenBit(tensor.dtype);
     if (!weight && !NeedsRounding(index, tensor)) continue;
     if (weight && !UnroundWeight(unrounded, unrounded_index, tensor, &session)) continue;
     rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
@@ -230,8 +245,7 @@ Sample EmulatedInputs(const Sample& sample, const std::vector<InputSpec>& inputs
     const auto spec =
         std::find_if(inputs.begin(), inputs.end(), [&](const InputSpec& s) { return s.name == given.name; });
     if (spec == inputs.end()) throw BadInput(fmt::format("the fixed model has no input {}", given.name));
-    const bool sixteen_bit =
-        IsSixteenBit(static_cast<int>(given.array.dtype)) || IsSixteenBit(static_cast<int>(spec->dtype));
+    const bool sixteen_bit = IsSixteenBit(given.array.dtype) || IsSixteenBit(spec->dtype);
     if (sixteen_bit && IsFloat(given.array.dtype)) {
       std::vector<float> values(given.array.bytes.size() / DTypeSize(given.array.dtype));
       for (size_t i = 0; i < values.size(); ++i) {

@@ -36,6 +36,7 @@ class Rounder : public TapHandler {
 /// Weights that were turned from 16 bits to FP32, by name: models made from one original share most of them.
 struct WidenedWeights {
   struct Entry {
+    DType dtype = DType::kFloat16;
     TensorBytes bits;  ///< The 16-bit form.
     std::shared_ptr<const float[]> values;
   };
@@ -49,9 +50,9 @@ struct WidenedWeights {
 SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, bool feed);
 
 /// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
-/// whose taps get their values from `unrounded`, the same model in FP32. `rounder->tensors` names results and
-/// weights of `typed`.
-SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder);
+/// whose taps get their values from `unrounded`, the same model in FP32, which must outlive the result.
+/// `rounder->tensors` names results and weights of `typed`.
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, bool feed);
 
 /// `sample` as the emulation of a model with `inputs` takes it: 16-bit inputs in FP32, rounded to the type
 /// they had.

@@ -22,23 +22,25 @@ Judge::Judge(const Model& original, const SampleSource& samples, const CheckOpti
 
 bool Judge::Right(const Model& fixed) {
   std::vector<uint64_t> open = order_;
-  if (!FirstWrong(fixed, &open)) return true;
+  Progress silent;
+  if (AllRight(fixed, &open, &silent)) return true;
   Prefer(open.front());
   return false;
 }
 
-std::optional<ModelErrors> Judge::FirstWrong(const Model& fixed, std::vector<uint64_t>* open) {
+bool Judge::AllRight(const Model& fixed, std::vector<uint64_t>* open, Progress* progress) {
   const std::optional<Model> part = RunnablePart(fixed, !options_.custom_op_libraries.empty());
   Candidate candidate(part ? *part : fixed, options_, same_shapes_, false, nullptr);
-  for (auto next = open->begin(); next != open->end(); ++next) {
+  progress->Begin("recheck", open->size());
+  auto next = open->begin();
+  for (; next != open->end(); ++next) {
     ThrowIfInterrupted();
-    candidate.errors.outputs.clear();
-    if (RightOn(*next, &candidate)) continue;
-    open->erase(open->begin(), next);
-    return std::move(candidate.errors);
+    if (!RightOn(*next, &candidate)) break;
+    progress->Step();
   }
-  open->clear();
-  return std::nullopt;
+  progress->End();
+  open->erase(open->begin(), next);
+  return open->empty();
 }
 
 bool Judge::RightOn(uint64_t index, Candidate* candidate) {

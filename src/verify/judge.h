@@ -21,8 +21,8 @@ class Judge {
 
   bool Right(const Model& fixed);
   /// Runs the samples of `open` in their order and takes those that are right out of it, up to one that
-  /// isn't: returns its errors, or nothing where all are right.
-  std::optional<ModelErrors> FirstWrong(const Model& fixed, std::vector<uint64_t>* open);
+  /// isn't.
+  bool AllRight(const Model& fixed, std::vector<uint64_t>* open, Progress* progress);
   /// All samples, the hardest so far first.
   const std::vector<uint64_t>& order() const { return order_; }
 

@@ -87,11 +87,12 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   Narrowing result;
   const std::vector<size_t> entries = WideForTheirError(*plan);
   result.minimal = entries.empty();
-  if (entries.empty()) return result;
+  // The probe and what it proposes would both be in memory.
+  if (entries.empty() || OneAtATime(original, options)) return result;
   progress->Begin("narrow", 0);
   const Clock::time_point start = Clock::now();
   const Plan narrow = AllTakenBack(*plan, entries);
-  Probe probe(original, narrow, samples, check, options);
+  Probe probe(original, narrow, samples, WorstSample(samples, check.fixed), options);
   Judge judge(original, samples, options, probe.hardest());
   Narrower narrower(original, narrow, seconds, start, &judge, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);

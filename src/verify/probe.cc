@@ -36,28 +36,28 @@ double FarthestOutput(const std::vector<OutputError>& errors, const Tolerance& t
   return worst;
 }
 
-/// `typed` under emulation. Weights that are not rounded have the values that exponents
-/// give them in FP32; without exponents these are the original's.
-SessionModel Emulate(const Model& original, const Plan& plan, const Model& typed, Rounder* rounder) {
-  if (plan.tensors.empty()) return EmulateHalfSwitchable(original, typed, rounder);
+/// The original in FP32 with the plan's exponents, where it has some: what is rounded in the plan's model.
+std::optional<Model> Scaled(const Model& original, const Plan& plan) {
+  if (plan.tensors.empty()) return std::nullopt;
   Plan fp32 = plan;
   fp32.nodes.clear();
   fp32.io.clear();
-  return EmulateHalfSwitchable(Apply(original, fp32), typed, rounder);
+  return Apply(original, fp32);
 }
 
 }  // namespace
 
-uint64_t WorstSample(const SampleSource& samples, const CheckResult& check) {
+uint64_t WorstSample(const SampleSource& samples, const ModelErrors& errors) {
+  if (!errors.failure.empty()) return FindSample(samples, errors.failure_sample);
   const OutputError* worst = nullptr;
-  for (const OutputError& output : check.fixed.outputs) {
+  for (const OutputError& output : errors.outputs) {
     if (worst == nullptr || std::pair(!output.right, output.rel_l2) > std::pair(!worst->right, worst->rel_l2))
       worst = &output;
   }
   return worst == nullptr ? 0 : FindSample(samples, worst->rel_l2_sample);
 }
 
-Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
+Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, uint64_t hardest,
              const CheckOptions& options)
     : options_(options),
       plan_(plan),
@@ -68,7 +68,9 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
       inputs_(typed_.Inputs()),
       reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
-      session_model_(Emulate(original, plan, typed_part_ ? *typed_part_ : typed_, &rounder_)) {
+      scaled_(Scaled(original, plan)),
+      session_model_(EmulateHalfSwitchable(scaled_ ? *scaled_ : original, typed_part_ ? *typed_part_ : typed_,
+                                           &rounder_, options.low_memory)) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
@@ -76,7 +78,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   const bool two = ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice;
   OpenLanes(two);
   const Roundings all(size(), true);
-  hardest_ = WorstSample(samples, check);
+  hardest_ = hardest;
   uint64_t tried = 0;
   UseSample(samples, hardest_);
   worst_ = Distance(all);
@@ -169,8 +171,9 @@ double Probe::Run(Lane* lane, const Roundings& on) const {
   lane->rounder.enabled = on;
   const auto& names = reference_.names();
   std::vector<OutputError> errors(names.size());
+  Session& session = lane->sessions->For(sample_);
   try {
-    const auto outputs = lane->sessions->For(sample_).Run(sample_);
+    const auto outputs = session.Run(sample_);
     for (size_t i = 0; i < names.size(); ++i) {
       CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance,
                     &errors[i]);

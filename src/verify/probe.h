@@ -21,15 +21,16 @@ using Roundings = std::vector<bool>;
 /// Sessions add up in other orders, which turns roundings over: errors of PP-OCR recognition differ by 15%.
 constexpr double kSurelyPast = 1.5;
 
-/// The sample on which the fixed model was furthest off, or nearest to it where it is right; the first where
-/// that isn't known.
-uint64_t WorstSample(const SampleSource& samples, const CheckResult& check);
+/// The sample on which a model failed, or was furthest off, or nearest to it where it is right; the first
+/// where that isn't known.
+uint64_t WorstSample(const SampleSource& samples, const ModelErrors& errors);
 
 /// Runs a planned model on its worst sample with any choice of its roundings switched on: one session serves
 /// every assignment.
 class Probe {
  public:
-  Probe(const Model& original, const Plan& plan, const SampleSource& samples, const CheckResult& check,
+  /// `hardest` is the sample to begin with.
+  Probe(const Model& original, const Plan& plan, const SampleSource& samples, uint64_t hardest,
         const CheckOptions& options);
 
   /// The roundings: results and weights that the plan stores in 16 bits.
@@ -86,7 +87,8 @@ class Probe {
   std::optional<Model> reference_part_, typed_part_;  ///< Set where the model's tail doesn't run.
   std::vector<InputSpec> inputs_;
   Reference reference_;
-  Rounder rounder_;  ///< Names the roundings; lanes run copies.
+  Rounder rounder_;              ///< Names the roundings; lanes run copies.
+  std::optional<Model> scaled_;  ///< The original in FP32 with the plan's exponents, where it has some.
   SessionModel session_model_;
   std::vector<Lane> lanes_;  ///< Two where two runs at the same time are worth it.
   Sample sample_;

@@ -207,11 +207,11 @@ void GiveFp32(const std::string& evidence, NodePlan* node) {
   if (!for_range) node->reason = "error";
 }
 
-/// One step: for the worst sample of `check`.
-Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+/// One step, for the sample `hardest`.
+Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& samples, uint64_t hardest,
                    const CheckOptions& options, Progress* progress) {
   Widening result;
-  Probe probe(original, *plan, samples, check, options);
+  Probe probe(original, *plan, samples, hardest, options);
   std::vector<size_t> order;
   for (size_t tap = 0; tap < probe.size(); ++tap) {
     if (!probe.EntriesOf(tap).empty()) order.push_back(tap);
@@ -251,16 +251,15 @@ constexpr uint64_t kFewSamples = 32;
 
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress) {
-  Widening all = WidenOnce(original, plan, samples, check, options, progress);
+  const uint64_t worst = WorstSample(samples, check.fixed);
+  Widening all = WidenOnce(original, plan, samples, worst, options, progress);
   if (!all.possible || samples.size() <= kFewSamples) return all;
   // What one sample needs, the next may not be served by. A check of all for each of them would take most of
   // the time, so each sample is run until it was right once, and the check that follows has the last word.
-  Judge judge(original, samples, options, WorstSample(samples, check));
+  Judge judge(original, samples, options, worst);
   std::vector<uint64_t> open = judge.order();
-  CheckResult wrong;
-  while (auto errors = judge.FirstWrong(Apply(original, *plan), &open)) {
-    wrong.fixed = *std::move(errors);
-    Widening step = WidenOnce(original, plan, samples, wrong, options, progress);
+  while (!judge.AllRight(Apply(original, *plan), &open, progress)) {
+    const Widening step = WidenOnce(original, plan, samples, open.front(), options, progress);
     if (!step.possible) break;
     all.nodes.insert(all.nodes.end(), step.nodes.begin(), step.nodes.end());
     all.predicted_rel_l2 = std::max(all.predicted_rel_l2, step.predicted_rel_l2);
