@@ -17,6 +17,7 @@ void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, b
 void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
+void AddProvider(CLI::App* app, Provider* provider, const std::string& what);
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddAccumulation(CLI::App* app, bool* fp32);  ///< --accumulate of written models
 void AddBuildOptions(CLI::App* app, BuildOptions* build);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "halfsafe/model.h"
+#include "halfsafe/provider.h"
 #include "halfsafe/ranges.h"
 #include "halfsafe/sample.h"
 #include "runtime/chain.h"
@@ -40,6 +41,7 @@ struct SessionModel {
 SessionModel MakeSessionModel(const Model& model, size_t large = 1024, size_t large_16_bit = 1024);
 
 struct SessionOptions {
+  Provider provider = Provider::kCpu;
   int threads = 0;  ///< 0: one per core.
   /// One of two sessions that run at the same time: each has half of the threads.
   bool beside_another = false;
@@ -66,11 +68,11 @@ struct OutputView {
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
 bool ServesTwoSessions(int threads);
 
-/// ONNX Runtime on the CPU behind this project's types and errors.
+/// ONNX Runtime behind this project's types and errors.
 class Session {
  public:
   /// Throws Error(kBadInput) when ONNX Runtime refuses the model, naming operator and option where an
-  /// operator is unknown.
+  /// operator is unknown; Error(kUnavailable) when the provider is not there.
   Session(const SessionModel& model, const SessionOptions& options);
   ~Session();
 

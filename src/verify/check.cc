@@ -10,7 +10,9 @@
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/runnable.h"
+#include "runtime/provider.h"
 #include "verify/candidate.h"
+#include "verify/on_device.h"
 
 namespace halfsafe {
 namespace {
@@ -96,6 +98,7 @@ double ModelErrors::WorstRelL2() const {
 
 CheckResult Check(const Model& whole_original, const Model& whole_fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress) {
+  RequireProvider(options.provider);
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
   const std::optional<Model> part = RunnablePart(whole, custom_ops),
@@ -161,6 +164,8 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   result.fixed = std::move(candidate.errors);
   if (plain) result.plain = std::move(plain->errors);
   if (plain_is_fixed) result.plain = result.fixed;
+  if (options.provider != Provider::kCpu)
+    CheckOnDevice(whole_original, whole_fixed, samples, options, progress, &result);
   return result;
 }
 
