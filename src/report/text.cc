@@ -159,8 +159,8 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.opset) text += fmt::format(" at {}", OpsetText(report.opset));
   if (report.samples > 0)
     text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
-  text += "\n" + SkippedLines(report);
-  text += fmt::format("{}{}", OverflowTable(report, width), PlanTable(report, width));
+  text +=
+      fmt::format("\n{}{}{}", SkippedLines(report), OverflowTable(report, width), PlanTable(report, width));
   for (const Widening& step : report.widenings) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");

@@ -37,7 +37,7 @@ TEST(TextTest, ErrorsOnTheGpuStandBesideTheEmulations) {
   report.check->device = DeviceErrors{Errors(0.25, false), Errors(0.002, true)};
   const std::string text = ToText(report, 120, false);
   EXPECT_THAT(text, testing::ContainsRegex("output .*plain FP16 .*fixed .*plain FP16 on GPU .*fixed on GPU"));
-  EXPECT_THAT(text, testing::ContainsRegex("y .*0\\.5.*0\\.001.*0\\.25.*0\\.002.* right"));
+  EXPECT_THAT(text, testing::ContainsRegex("y .*0\\.5 .*1\\.00e-03 .*0\\.25 .*2\\.00e-03 .* right"));
   const auto json = ParseJson(ToJson(report), "result");
   EXPECT_EQ(json["cuda"]["fixed_model"]["outputs"][0]["rel_l2"], 0.002);
   EXPECT_EQ(json["cuda"]["plain_fp16"]["outputs"][0]["rel_l2"], 0.25);
