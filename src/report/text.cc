@@ -128,7 +128,12 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
   text += ModelLines("fixed", check.fixed, false);
   if (!check.device) return text;
   if (check.device->plain) text += ModelLines("plain FP16 on GPU", *check.device->plain, true);
-  return text + ModelLines("fixed on GPU", check.device->fixed, true);
+  text += ModelLines("fixed on GPU", check.device->fixed, true);
+  if (check.fixed.right && !check.device->fixed.right && check.device->fixed.failure.empty())
+    text +=
+        "  right where sums are FP32's, as the emulation's are; the GPU adds up some in FP16: see "
+        "--accumulate fp16\n";
+  return text;
 }
 
 std::string SkippedLines(const Report& report) {

@@ -47,13 +47,15 @@ TEST(TextTest, AModelThatIsWrongOnTheGpuAloneIsNotRight) {
   Report report = Checked();
   report.check->device = DeviceErrors{std::nullopt, Errors(0.02, false)};
   EXPECT_FALSE(report.check->Right());
-  EXPECT_THAT(ToText(report, 120, false), testing::HasSubstr("NOT RIGHT"));
+  EXPECT_THAT(ToText(report, 120, false),
+              testing::AllOf(testing::HasSubstr("NOT RIGHT"), testing::HasSubstr("--accumulate")));
   report.check->device->fixed = {};
   report.check->device->fixed.right = false;
   report.check->device->fixed.failure = "no kernel";
   const std::string text = ToText(report, 120, false);
   EXPECT_THAT(text, testing::HasSubstr("fixed on GPU does not run: no kernel"));
   EXPECT_THAT(text, testing::HasSubstr("NOT RIGHT"));
+  EXPECT_THAT(text, testing::Not(testing::HasSubstr("--accumulate")));
 }
 
 }  // namespace

@@ -26,6 +26,7 @@ constexpr const char* kCudaOptions[][2] = {
 };
 
 void AppendCuda(Ort::SessionOptions* options) {
+  Environment();  // The provider's library, which this loads, wants to log.
   const OrtApi& api = Ort::GetApi();
   OrtCUDAProviderOptionsV2* created = nullptr;
   Ort::ThrowOnError(api.CreateCUDAProviderOptions(&created));
