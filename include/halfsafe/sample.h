@@ -78,8 +78,6 @@ class SampleSource {
   virtual std::string Name(uint64_t index) const = 0;
   /// Sample `index` in [0, size()). Throws Error(kBadInput) that names file, array, found and expected.
   virtual Sample Read(uint64_t index) const = 0;
-  /// Reading in another order than by index, or several at the same time, would start over and over.
-  virtual bool OnlyInOrder() const { return false; }
 };
 
 struct DataOptions {

@@ -39,8 +39,4 @@ Sample ConcatenatedSamples::Read(uint64_t index) const {
   return sample;
 }
 
-bool ConcatenatedSamples::OnlyInOrder() const {
-  return std::ranges::any_of(parts_, [](const Part& part) { return part.source->OnlyInOrder(); });
-}
-
 }  // namespace halfsafe

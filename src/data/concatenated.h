@@ -21,7 +21,6 @@ class ConcatenatedSamples : public SampleSource {
   uint64_t size() const override { return ends_.empty() ? 0 : ends_.back(); }
   std::string Name(uint64_t index) const override;
   Sample Read(uint64_t index) const override;
-  bool OnlyInOrder() const override;
 
  private:
   /// The part that sample `index` is in, and its number there.

@@ -106,7 +106,6 @@ class RowSamples : public SampleSource {
   uint64_t size() const override { return rows_; }
   std::string Name(uint64_t index) const override { return fmt::format("{}[{}]", label_, index); }
 
-  bool OnlyInOrder() const override { return true; }
   Sample Read(uint64_t index) const override {
     const std::lock_guard lock(mutex_);
     Sample sample{Name(index), {}};

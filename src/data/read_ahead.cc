@@ -2,21 +2,17 @@
 
 namespace halfsafe {
 
-ReadAhead::ReadAhead(const SampleSource& source, uint64_t begin, size_t depth)
-    : source_(source), next_(begin) {
-  for (size_t i = 0; i < (source.OnlyInOrder() ? 1 : depth); ++i) Start();
-}
+ReadAhead::ReadAhead(const SampleSource& source, uint64_t begin) : source_(source), next_(begin) { Start(); }
 
 void ReadAhead::Start() {
   if (next_ >= source_.size()) return;
-  reading_.push_back(std::async(std::launch::async, [this, index = next_] { return source_.Read(index); }));
-  ++next_;
+  reading_ = std::async(std::launch::async, [this, index = next_] { return source_.Read(index); });
 }
 
 Sample ReadAhead::Next() {
-  std::future<Sample> read = std::move(reading_.front());
-  reading_.pop_front();
+  std::future<Sample> read = std::move(reading_);
   read.wait();
+  ++next_;
   Start();
   return read.get();
 }

@@ -16,7 +16,6 @@ class RepeatedSamples : public SampleSource {
 
   uint64_t size() const override { return source_.size(); }
   std::string Name(uint64_t index) const override { return source_.Name(index); }
-  bool OnlyInOrder() const override { return source_.OnlyInOrder(); }
   Sample Read(uint64_t index) const override {
     Sample sample = source_.Read(index);
     for (NamedArray& input : sample.inputs) {

@@ -86,7 +86,6 @@ class Every : public SampleSource {
   }
   std::string Name(uint64_t index) const override { return source_.Name(begin_ + index * step_); }
   Sample Read(uint64_t index) const override { return source_.Read(begin_ + index * step_); }
-  bool OnlyInOrder() const override { return source_.OnlyInOrder(); }
 
  private:
   const SampleSource& source_;

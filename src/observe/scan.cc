@@ -173,9 +173,6 @@ class ObservedRun {
   uint64_t samples_ = 0;
 };
 
-/// A GPU runs a sample faster than one thread reads the next.
-constexpr size_t kReadForGpu = 4;
-
 /// Runs the samples that the checkpoint doesn't have, and keeps it up to date, also when it ends early.
 RangeTable ScanSamples(ObservedRun* run, const SampleSource& samples, const ScanOptions& options,
                        Checkpoint* checkpoint, Progress* progress) {
@@ -187,7 +184,7 @@ RangeTable ScanSamples(ObservedRun* run, const SampleSource& samples, const Scan
     return checkpoint->Join(std::move(now));
   };
   uint64_t done = checkpoint->done();
-  ReadAhead reader(samples, done, options.provider == Provider::kCpu ? 1 : kReadForGpu);
+  ReadAhead reader(samples, done);
   try {
     for (; done < samples.size(); ++done) {
       ThrowIfInterrupted();

@@ -20,7 +20,6 @@ class Split : public SampleSource {
   uint64_t size() const override { return members_.size(); }
   std::string Name(uint64_t index) const override { return source_.Name(members_[index]); }
   Sample Read(uint64_t index) const override { return source_.Read(members_[index]); }
-  bool OnlyInOrder() const override { return source_.OnlyInOrder(); }
 
  private:
   const SampleSource& source_;

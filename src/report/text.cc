@@ -131,8 +131,8 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
   text += ModelLines("fixed on GPU", check.device->fixed, true);
   if (check.fixed.right && !check.device->fixed.right && check.device->fixed.failure.empty())
     text +=
-        "  right where sums are FP32's, as the emulation's are; the GPU adds up some in FP16: see "
-        "--accumulate fp16\n";
+        "  right with sums in FP32, as the emulation has them; the GPU adds up some in FP16: see "
+        "--accumulate and --keep-op (docs/cuda.md)\n";
   return text;
 }
 
