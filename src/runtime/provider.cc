@@ -83,12 +83,13 @@ void RequireCuda() {
 }  // namespace
 
 Ort::Env& Environment() {
-  static Ort::Env env = [] {
+  // Never destroyed: at the end of a process CUDA's libraries may be gone before it.
+  static Ort::Env& env = *[] {
     // Releases from PyPI write a file under the user's home and report to their maker. Unless the user says
     // otherwise, a model's file stays on this machine, and so does the news that there is one.
     setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
     // Silent: every failure comes back as an exception and is reported once, in our words.
-    return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "halfsafe");
+    return new Ort::Env(ORT_LOGGING_LEVEL_FATAL, "halfsafe");
   }();
   return env;
 }
