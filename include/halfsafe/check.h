@@ -9,6 +9,7 @@
 #include "halfsafe/model.h"
 #include "halfsafe/plan.h"
 #include "halfsafe/progress.h"
+#include "halfsafe/provider.h"
 #include "halfsafe/ranges.h"
 #include "halfsafe/sample.h"
 
@@ -38,6 +39,9 @@ struct CheckOptions {
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
   /// Where the original was raised to another opset: as it was before. Its results are what is right.
   const Model* reference = nullptr;
+  /// On CUDA, plain FP16 and the fixed model also run on the GPU, whose kernels are really FP16. Reference
+  /// and emulation stay on the CPU.
+  Provider provider = Provider::kCpu;
 };
 
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
@@ -79,15 +83,25 @@ struct ModelErrors {
   double WorstRelL2() const;
 };
 
-struct CheckResult {
-  uint64_t samples = 0;
+/// What 16-bit models give on a GPU. Where they stop being finite inside is not known there.
+struct DeviceErrors {
   std::optional<ModelErrors> plain;
   ModelErrors fixed;
 };
 
+struct CheckResult {
+  uint64_t samples = 0;
+  std::optional<ModelErrors> plain;
+  ModelErrors fixed;
+  std::optional<DeviceErrors> device;  ///< Where the check ran them there too.
+  /// The fixed model is right wherever it was run.
+  bool Right() const { return fixed.right && (!device || device->fixed.right); }
+};
+
 /// Runs the original in FP32, and plain FP16 and `fixed` emulated: FP32 arithmetic, every tensor rounded to
 /// the type that the model stores it in. That is what a GPU does with FP16 storage and FP32 accumulation.
-/// Throws Error(kBadInput) when the two models' inputs or outputs don't match, or a sample doesn't fit.
+/// Throws Error(kBadInput) when the two models' inputs or outputs don't match, or a sample doesn't fit;
+/// Error(kUnavailable) when the provider is not there.
 CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress);
 

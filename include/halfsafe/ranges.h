@@ -11,6 +11,7 @@
 
 #include "halfsafe/model.h"
 #include "halfsafe/progress.h"
+#include "halfsafe/provider.h"
 #include "halfsafe/sample.h"
 
 namespace halfsafe {
@@ -93,12 +94,13 @@ struct ScanOptions {
   std::string save_tensors = ".*";      ///< Which tensors to write: a regular expression on full names.
   bool skip_bad_samples = false;        ///< Leave out samples that can't be read or run, and name them.
   std::string checkpoint;               ///< A file to go on from, and to keep what was seen in; empty: none.
+  Provider provider = Provider::kCpu;   ///< Statistics are taken where the tensors are.
 };
 
 /// Runs every sample once and returns what every floating-point tensor did. Memory does not grow with
 /// samples, but for the outputs that `keep_outputs` asks for, up to its budget. Throws Error(kBadInput) for
-/// samples that don't fit the model, and when ONNX Runtime can't run it. Scans of parts of the samples,
-/// merged, give what one scan of all gives.
+/// samples that don't fit the model, and when ONNX Runtime can't run it; Error(kUnavailable) when the
+/// provider is not there. Scans of parts of the samples, merged, give what one scan of all gives.
 RangeTable Scan(const Model& model, const SampleSource& samples, const ScanOptions& options,
                 Progress* progress);
 

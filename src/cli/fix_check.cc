@@ -16,6 +16,7 @@ double Since(std::chrono::steady_clock::time_point start) {
 struct FixCommand {
   CommonOptions common;
   FixOptions options;
+  Provider provider = Provider::kCpu;
   std::string save_plan, save_ranges;
 
   ExitCode Run() {
@@ -31,6 +32,7 @@ struct FixCommand {
     const auto samples = OpenData(model, common, &progress);
     options.scan.threads = options.check.threads = common.threads;
     options.scan.low_memory = options.check.low_memory = common.low_memory;
+    options.scan.provider = options.check.provider = provider;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
     options.plan.latencies = ReadLatencies(common.latencies);
@@ -74,9 +76,9 @@ struct CheckCommand {
     AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
     report.check = Check(model, fixed_model, *samples, options, &progress);
-    const bool right = report.check->fixed.right;
+    const bool right = report.check->Right();
     report.verdict = right ? "right" : "not-right";
-    if (!widen.empty() && !right) WidenPlan(model, *samples, &progress, &report);
+    if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
@@ -137,6 +139,9 @@ Command SetUpFix(CLI::App* app) {
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
+  AddProvider(
+      app, &command->provider,
+      "cuda: scan on the GPU, and run the 16-bit models there too, in real FP16, beside the emulation");
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
@@ -156,6 +161,8 @@ Command SetUpCheck(CLI::App* app) {
   app->add_option("--save-outputs", command->options.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
   AddTolerance(app, &command->options.tolerance);
+  AddProvider(app, &command->options.provider,
+              "cuda: run the 16-bit models on the GPU too, in real FP16, beside the emulation");
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);

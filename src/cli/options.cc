@@ -53,6 +53,13 @@ void AddLowMemory(CLI::App* app, CommonOptions* options) {
                 "Hold weights once and one model at a time, slower: what models past 2 GiB get anyway");
 }
 
+void AddProvider(CLI::App* app, Provider* provider, const std::string& what) {
+  app->add_option("--provider", *provider, what)
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, Provider>{{"cpu", Provider::kCpu}, {"cuda", Provider::kCuda}},
+          CLI::ignore_case));
+}
+
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
       ->check(CLI::PositiveNumber);

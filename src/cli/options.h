@@ -18,6 +18,7 @@ void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddLowMemory(CLI::App* app, CommonOptions* options);
+void AddProvider(CLI::App* app, Provider* provider, const std::string& what);
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddAccumulation(CLI::App* app, bool* fp32);  ///< --accumulate of written models
 void AddBuildOptions(CLI::App* app, BuildOptions* build);

@@ -101,6 +101,8 @@ struct ScanCommand {
     if (!outputs.empty()) {
       if (options.skip_bad_samples || !checkpoint.empty())
         throw BadUsage("--skip-bad-samples and --checkpoint are for --data, not for --from-outputs");
+      if (options.provider != Provider::kCpu)
+        throw BadUsage("--provider is for --data: --from-outputs runs nothing");
       const auto recorded = OpenRecordedOutputs(Paths(outputs));
       return ScanRecorded(model, *EverySample(*recorded, share.index, share.count), progress);
     }
@@ -149,6 +151,8 @@ Command SetUpScan(CLI::App* app) {
   app->add_option("--threshold", command->common.threshold,
                   "What counts as overflow in the table (default 10000)")
       ->check(CLI::PositiveNumber);
+  AddProvider(app, &command->options.provider,
+              "What ONNX Runtime runs on: cpu (default), or cuda, where statistics are taken on the GPU too");
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);

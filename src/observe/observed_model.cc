@@ -53,7 +53,7 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
 }
 
 SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Slots& slots, bool chains,
-                           bool feed, const std::function<bool(const std::string&)>& saved) {
+                           Feed feed, const std::function<bool(const std::string&)>& saved) {
   WeightOptions weights;
   weights.feed = feed;
   SessionModel session = MakeSessionModel(model, weights);

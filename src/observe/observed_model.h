@@ -25,6 +25,6 @@ Slots ChooseSlots(const GraphIndex& index, const Model& model, Observer* observe
 /// read from the samples instead. `saved` says which tensors the run has to give out; `feed`: see
 /// WeightOptions.
 SessionModel ObservedModel(const Model& model, const GraphIndex& index, const Slots& slots, bool chains,
-                           bool feed, const std::function<bool(const std::string&)>& saved);
+                           Feed feed, const std::function<bool(const std::string&)>& saved);
 
 }  // namespace halfsafe

@@ -36,33 +36,6 @@ void AddAny(DType dtype, const void* values, size_t begin, size_t count, BlockSt
   }
 }
 
-/// The smallest over all rows of the largest value in the row.
-double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, const RowAxis& rows) {
-  const int64_t rank = static_cast<int64_t>(shape.size());
-  const int64_t axis = rows.axis < 0 ? rows.axis + rank : rows.axis;
-  int64_t outer = 1, length = 1, inner = 1;
-  for (int64_t i = 0; i < rank; ++i) {
-    const int64_t dim = shape[static_cast<size_t>(i)];
-    if (i < axis) {
-      outer *= dim;
-    } else if (i == axis || rows.to_the_end) {
-      length *= dim;
-    } else {
-      inner *= dim;
-    }
-  }
-  double smallest = INFINITY;
-  for (int64_t o = 0; o < outer; ++o) {
-    for (int64_t i = 0; i < inner; ++i) {
-      const float* row = values + o * length * inner + i;
-      float largest = -INFINITY;
-      for (int64_t k = 0; k < length; ++k) largest = std::max(largest, row[k * inner]);
-      smallest = std::min<double>(smallest, largest);
-    }
-  }
-  return smallest;
-}
-
 double AbsMax(const BlockStats& values) {
   return values.finite == 0 ? 0.0 : std::max(std::fabs(values.min), std::fabs(values.max));
 }
@@ -120,8 +93,23 @@ void Observer::BeginSample(std::string name) {
     Slot& slot = slots_[static_cast<size_t>(number)];
     slot.sample = {};
     slot.runs = 0;
+    slot.on_device = false;
   }
   in_sample_.clear();
+  if (device_) device_->BeginSample();
+}
+
+void Observer::Gather() {
+  if (!device_) return;
+  std::vector<int64_t> slots = in_sample_;
+  std::erase_if(slots, [&](int64_t slot) { return !slots_[static_cast<size_t>(slot)].on_device; });
+  const std::vector<DeviceSeen> seen = device_->Take(slots);
+  for (size_t i = 0; i < slots.size(); ++i) {
+    Seen& sample = slots_[static_cast<size_t>(slots[i])].sample;
+    sample.values.Merge(seen[i].values);
+    sample.abs_sum = std::max(sample.abs_sum, seen[i].abs_sum);
+    sample.row_max_min = Smaller(sample.row_max_min, seen[i].row_max_min);
+  }
 }
 
 void Observer::EndSample() {
@@ -142,26 +130,40 @@ void Observer::EndSample(Slot* slot) const {
   slot->all.row_max_min = Smaller(slot->all.row_max_min, sample.row_max_min);
 }
 
-void Observer::AddRun(int64_t number, const BlockStats& values) {
+Observer::Slot& Observer::CountRun(int64_t number, uint64_t elements) {
   Slot& slot = slots_[static_cast<size_t>(number)];
-  const uint64_t elements = values.finite + values.nan + values.inf;
   if (slot.runs++ == 0) {
     in_sample_.push_back(number);
     slot.elements = elements;
   } else if (slot.elements != elements) {
     slot.elements = 0;
   }
+  return slot;
+}
+
+void Observer::AddRun(int64_t number, const BlockStats& values) {
+  Slot& slot = CountRun(number, values.finite + values.nan + values.inf);
   slot.sample.values.Merge(values);
   slot.sample.abs_sum = std::max(slot.sample.abs_sum, values.abs_sum);
 }
 
+void Observer::ProcessOnDevice(const Tap& tap) {
+  Slot& slot = CountRun(tap.id, tap.count);
+  if (tap.count == 0) return;
+  slot.on_device = true;
+  const bool by_rows = slot.rows && tap.dtype == DType::kFloat;
+  device_->Add(tap, by_rows ? std::optional(RowsAlong(*slot.rows, tap.shape)) : std::nullopt);
+}
+
 void Observer::Process(const Tap& tap) {
+  if (tap.on_device) return ProcessOnDevice(tap);
   if (tap.output != tap.input) std::memcpy(tap.output, tap.input, tap.count * DTypeSize(tap.dtype));
   AddRun(tap.id, StatsOf(tap.dtype, tap.input, tap.count, tap.parallel));
   Slot& slot = slots_[static_cast<size_t>(tap.id)];
   if (slot.rows && tap.dtype == DType::kFloat && tap.count > 0) {
-    slot.sample.row_max_min = Smaller(
-        slot.sample.row_max_min, SmallestRowMax(static_cast<const float*>(tap.input), tap.shape, *slot.rows));
+    const Rows rows = RowsAlong(*slot.rows, tap.shape);
+    slot.sample.row_max_min =
+        Smaller(slot.sample.row_max_min, SmallestRowMax(static_cast<const float*>(tap.input), rows));
   }
 }
 

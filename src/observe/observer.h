@@ -7,17 +7,13 @@
 #include <vector>
 
 #include "halfsafe/ranges.h"
+#include "observe/device_stats.h"
+#include "observe/rows.h"
 #include "observe/stats_kernel.h"
 #include "observe/sum_bound.h"
 #include "runtime/tap.h"
 
 namespace halfsafe {
-
-/// Which axis of a Softmax input its rows run along. Before opset 13 a row spans all axes from `axis` on.
-struct RowAxis {
-  int64_t axis = -1;
-  bool to_the_end = false;
-};
 
 /// Collects statistics of tapped tensors. A slot is one tensor; its number is the tap's id. What a sample
 /// shows counts once the sample has ended well.
@@ -25,9 +21,14 @@ class Observer : public TapHandler {
  public:
   /// Returns the new slot's number. With `rows`, the smallest row maximum is kept too.
   int64_t AddSlot(std::optional<RowAxis> rows = std::nullopt);
+  size_t slots() const { return slots_.size(); }
+  /// Takes statistics of tensors that lie in a GPU's memory there. No slot is added afterwards.
+  void UseDevice(std::unique_ptr<DeviceStats> device) { device_ = std::move(device); }
   /// Statistics from now on belong to the sample of this name; those of a sample that did not end are
   /// dropped.
   void BeginSample(std::string name);
+  /// The current sample has run: takes over what the device has seen of it.
+  void Gather();
   /// The current sample is complete.
   void EndSample();
 
@@ -51,18 +52,22 @@ class Observer : public TapHandler {
   struct Slot {
     std::optional<RowAxis> rows;
     Seen sample, all;
-    uint64_t runs = 0;      ///< In this sample: a body's node may run several times.
-    uint64_t elements = 0;  ///< Of each run in this sample; 0 where they differ.
+    uint64_t runs = 0;       ///< In this sample: a body's node may run several times.
+    uint64_t elements = 0;   ///< Of each run in this sample; 0 where they differ.
+    bool on_device = false;  ///< Some of these runs were on the device.
     double abs_max = -1.0;
     std::string abs_max_sample;
   };
   class Sink;
+  Slot& CountRun(int64_t slot, uint64_t elements);
   void AddRun(int64_t slot, const BlockStats& values);
+  void ProcessOnDevice(const Tap& tap);
   void EndSample(Slot* slot) const;
 
   std::vector<Slot> slots_;
   std::vector<int64_t> in_sample_;  ///< The slots that the current sample has reached.
   std::string sample_;
+  std::unique_ptr<DeviceStats> device_;
 };
 
 /// `stats` in the public form; name, dtype, constant and sample are the caller's to fill.

@@ -89,6 +89,7 @@ constexpr uint64_t kCheapToHoldTwice = uint64_t{8} << 20;
 
 SessionOptions SessionOptionsOf(const Model& model, const ScanOptions& options, Observer* observer) {
   SessionOptions session;
+  session.provider = options.provider;
   session.threads = options.threads;
   session.optimization = !options.optimize                    ? ORT_DISABLE_ALL
                          : model.bytes() <= kCheapToHoldTwice ? ORT_ENABLE_ALL
@@ -96,6 +97,14 @@ SessionOptions SessionOptionsOf(const Model& model, const ScanOptions& options, 
   session.custom_op_libraries = options.custom_op_libraries;
   session.taps = observer;
   return session;
+}
+
+/// Chains are for caches of a CPU.
+bool Chains(const ScanOptions& options) { return options.optimize && options.provider == Provider::kCpu; }
+
+Feed FeedOf(const ScanOptions& options) {
+  if (options.provider != Provider::kCpu) return Feed::kOfNone;
+  return options.low_memory ? Feed::kOfAll : Feed::kOfLargeModels;
 }
 
 /// A model that runs samples while its tensors are observed.
@@ -107,11 +116,12 @@ class ObservedRun {
         inputs_(model.Inputs()),
         slots_(ChooseSlots(model.index(), model, &observer_)),
         recorder_(model.index(), options),
-        session_model_(ObservedModel(model, model.index(), slots_, options.optimize, options.low_memory,
+        session_model_(ObservedModel(model, model.index(), slots_, Chains(options), FeedOf(options),
                                      [&](const std::string& name) { return recorder_.Wants(name); })),
         sessions_(session_model_, SessionOptionsOf(model, options, &observer_), same_shapes),
         constants_(ConstantStats(model, model.index())),
         bounds_(model, model.index(), constants_) {
+    if (options.provider != Provider::kCpu) observer_.UseDevice(OpenDeviceStats(observer_.slots()));
     recorder_.Expose(session_model_.proto.mutable_graph());
     if (options.keep_outputs == nullptr) return;
     RequireComparableOutputs(model);
@@ -130,6 +140,7 @@ class ObservedRun {
     }
     session_ = &sessions_.For(sample_);
     outputs_ = session_->Run(sample_);
+    observer_.Gather();
     bounds_.EndSample(InSample(slots_, observer_));
     observer_.EndSample();
     ++samples_;

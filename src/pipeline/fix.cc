@@ -2,6 +2,7 @@
 #include <cmath>
 
 #include "halfsafe/halfsafe.h"
+#include "verify/on_device.h"
 
 namespace halfsafe {
 namespace {
@@ -36,8 +37,8 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
   KeptOutputs outputs;
   ScanOptions scan = options.scan;
-  // Those of a model that was raised to another opset prove nothing.
-  if (options.check.reference == nullptr) scan.keep_outputs = &outputs;
+  // Those of a model that was raised to another opset prove nothing, nor do a GPU's.
+  if (options.check.reference == nullptr && scan.provider == Provider::kCpu) scan.keep_outputs = &outputs;
   RangeTable ranges = Scan(model, samples, scan, progress);
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
@@ -48,6 +49,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   Model fixed = Apply(model, plan);
   // Outputs are written once, for the model that comes out.
   check.save_outputs.clear();
+  check.provider = Provider::kCpu;
   CheckResult result = Check(model, fixed, samples, check, progress);
   std::vector<Widening> widenings;
   std::optional<ModelErrors> plain = result.plain;
@@ -77,6 +79,10 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     check.save_outputs.clear();
   }
   result.plain = std::move(plain);
+  check.provider = options.check.provider;
+  check.plain = options.check.plain;
+  if (check.provider != Provider::kCpu) CheckOnDevice(model, fixed, samples, check, progress, &result);
+  check.plain = false;
 
   const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(), [](const NodePlan& node) {
     return node.precision != Precision::kFp32;
@@ -87,7 +93,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   check.ranges = nullptr;
   check.kept_outputs = nullptr;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);
-  fix.right = fix.check.fixed.right && (!fix.holdout || fix.holdout->fixed.right);
+  fix.right = fix.check.Right() && (!fix.holdout || fix.holdout->Right());
   return fix;
 }
 

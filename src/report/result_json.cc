@@ -20,6 +20,15 @@ Json Overflowing(const Report& report) {
   return rows;
 }
 
+/// What the models gave on the GPU; null where they did not run there.
+Json Device(const CheckResult& check, const std::optional<CheckResult>& holdout) {
+  if (!check.device) return {};
+  Json json = {{"fixed_model", ToJson(check.device->fixed)}};
+  json["plain_fp16"] = check.device->plain ? ToJson(*check.device->plain) : Json();
+  json["holdout"] = holdout && holdout->device ? ToJson(holdout->device->fixed) : Json();
+  return json;
+}
+
 }  // namespace
 
 std::string ToJson(const Report& report) {
@@ -47,6 +56,7 @@ std::string ToJson(const Report& report) {
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();
+  json["cuda"] = report.check ? Device(*report.check, report.holdout) : Json();
   json["holdout"] = report.holdout ? ToJson(report.holdout->fixed) : Json();
   json["overflowing"] = Overflowing(report);
   for (const auto& [key, nodes] :

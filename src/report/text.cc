@@ -82,38 +82,57 @@ std::string PlanTable(const Report& report, int width) {
   return text;
 }
 
+/// What became of one output in one model; "-" where the model was not run.
+std::string ErrorOf(const ModelErrors* model, size_t output) {
+  return model != nullptr && output < model->outputs.size() ? ErrorCell(model->outputs[output]) : "-";
+}
+
+const ModelErrors* Plain(const std::optional<ModelErrors>& errors) { return errors ? &*errors : nullptr; }
+
+/// Why a model is not right, beside its errors.
+std::string ModelLines(const std::string& name, const ModelErrors& model, bool outputs) {
+  std::string text;
+  const auto first = [&](const std::optional<FirstNonFinite>& where, const char* what) {
+    if (where)
+      text += fmt::format("  {}: first {} at {}, made by {} ({}) in sample {}\n", name, what, where->tensor,
+                          where->node, where->op_type, where->sample);
+  };
+  first(model.first_inf, "infinity");
+  first(model.first_nan, "NaN");
+  if (outputs && !model.nonfinite_outputs.empty())
+    text += fmt::format("  {}: not finite at {}\n", name, fmt::join(model.nonfinite_outputs, ", "));
+  if (!model.failure.empty()) text += fmt::format("  {} does not run: {}\n", name, model.failure);
+  return text;
+}
+
 std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int width) {
   std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n",
                                  check.samples, check.samples == 1 ? "" : "s", tolerance.rel_l2);
-  std::vector<std::vector<std::string>> rows = {
-      {"output", "plain FP16", "fixed", "max |error|", "cosine", ""}};
+  std::vector<std::vector<std::string>> rows = {{"output", "plain FP16", "fixed"}};
+  if (check.device) rows[0].insert(rows[0].end(), {"plain FP16 on GPU", "fixed on GPU"});
+  rows[0].insert(rows[0].end(), {"max |error|", "cosine", ""});
   for (size_t i = 0; i < check.fixed.outputs.size(); ++i) {
     const OutputError& output = check.fixed.outputs[i];
-    rows.push_back({output.name,
-                    check.plain && i < check.plain->outputs.size() ? ErrorCell(check.plain->outputs[i]) : "-",
-                    ErrorCell(output), Number(output.max_abs), fmt::format("{:.6f}", output.cosine),
-                    output.right ? "right" : "NOT RIGHT"});
+    auto& row = rows.emplace_back();
+    row = {output.name, ErrorOf(Plain(check.plain), i), ErrorCell(output)};
+    bool right = output.right;
+    if (check.device) {
+      row.insert(row.end(), {ErrorOf(Plain(check.device->plain), i), ErrorOf(&check.device->fixed, i)});
+      right = right && i < check.device->fixed.outputs.size() && check.device->fixed.outputs[i].right;
+    }
+    row.insert(row.end(),
+               {Number(output.max_abs), fmt::format("{:.6f}", output.cosine), right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
-  const auto first = [&](const char* model, const std::optional<FirstNonFinite>& where, const char* what) {
-    if (where)
-      text += fmt::format("  {}: first {} at {}, made by {} ({}) in sample {}\n", model, what, where->tensor,
-                          where->node, where->op_type, where->sample);
-  };
-  if (check.plain) {
-    first("plain FP16", check.plain->first_inf, "infinity");
-    first("plain FP16", check.plain->first_nan, "NaN");
-    if (!check.plain->nonfinite_outputs.empty()) {
-      text +=
-          fmt::format("  plain FP16: not finite at {}\n", fmt::join(check.plain->nonfinite_outputs, ", "));
-    }
-  }
-  if (check.plain && !check.plain->failure.empty())
-    text += fmt::format("  plain FP16 does not run: {}\n", check.plain->failure);
-  if (!check.fixed.failure.empty())
-    text += fmt::format("  the fixed model does not run: {}\n", check.fixed.failure);
-  first("fixed", check.fixed.first_inf, "infinity");
-  first("fixed", check.fixed.first_nan, "NaN");
+  if (check.plain) text += ModelLines("plain FP16", *check.plain, true);
+  text += ModelLines("fixed", check.fixed, false);
+  if (!check.device) return text;
+  if (check.device->plain) text += ModelLines("plain FP16 on GPU", *check.device->plain, true);
+  text += ModelLines("fixed on GPU", check.device->fixed, true);
+  if (check.fixed.right && !check.device->fixed.right && check.device->fixed.failure.empty())
+    text +=
+        "  right with sums in FP32, as the emulation has them; the GPU adds up some in FP16: see "
+        "--accumulate and --keep-op (docs/cuda.md)\n";
   return text;
 }
 
@@ -145,8 +164,8 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.opset) text += fmt::format(" at {}", OpsetText(report.opset));
   if (report.samples > 0)
     text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
-  text += "\n" + SkippedLines(report);
-  text += fmt::format("{}{}", OverflowTable(report, width), PlanTable(report, width));
+  text +=
+      fmt::format("\n{}{}{}", SkippedLines(report), OverflowTable(report, width), PlanTable(report, width));
   for (const Widening& step : report.widenings) {
     text += fmt::format("Widened: {} more node{} to FP32 for their error\n", step.nodes.size(),
                         step.nodes.size() == 1 ? "" : "s");
@@ -163,7 +182,7 @@ std::string ToText(const Report& report, int width, bool color) {
   }
   if (report.check) text += CheckTable(*report.check, report.tolerance, width);
   if (report.holdout)
-    text += "Held out of calibration. " + CheckTable(*report.holdout, report.tolerance, width);
+    text += fmt::format("Held out of calibration. {}", CheckTable(*report.holdout, report.tolerance, width));
   for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
   return text + VerdictLine(report, color);
 }

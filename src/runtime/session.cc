@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 #include <thread>
@@ -17,21 +16,10 @@
 #include "model/external_data.h"
 #include "model/walk.h"
 #include "runtime/chain_op.h"
+#include "runtime/provider.h"
 
 namespace halfsafe {
 namespace {
-
-/// One environment for the process.
-Ort::Env& Environment() {
-  static Ort::Env env = [] {
-    // Releases from PyPI write a file under the user's home and report to their maker. Unless the user says
-    // otherwise, a model's file stays on this machine, and so does the news that there is one.
-    setenv("ORT_DISABLE_TELEMETRY", "1", /*overwrite=*/0);
-    // Silent: every failure comes back as an exception and is reported once, in our words.
-    return Ort::Env(ORT_LOGGING_LEVEL_FATAL, "halfsafe");
-  }();
-  return env;
-}
 
 unsigned Threads(int threads) {
   return threads > 0 ? static_cast<unsigned>(threads) : std::thread::hardware_concurrency();
@@ -207,7 +195,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
   const std::unordered_map<std::string, const onnx::TensorProto*> sources =
       MoveConstantsToInitializers(model, result.proto.mutable_graph());
   RestoreOtherTensors(model, sources, &result.proto);
-  const bool feed = options.feed || IsLarge(model);
+  const bool feed = options.feed == Feed::kOfAll || (options.feed == Feed::kOfLargeModels && IsLarge(model));
   onnx::GraphProto* graph = result.proto.mutable_graph();
   google::protobuf::RepeatedPtrField<onnx::TensorProto> initializers;
   initializers.Swap(graph->mutable_initializer());
@@ -267,13 +255,16 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
-      ops_->taps.push_back(MakeTapOp(options.taps, dtype));
+      ops_->taps.push_back(MakeTapOp(options.taps, dtype, Provider::kCpu));
+      if (options.provider != Provider::kCpu)
+        ops_->taps.push_back(MakeTapOp(options.taps, dtype, options.provider));
     }
     if (!model.chains.empty()) ops_->taps.push_back(MakeChainOp(options.taps, model.chains));
     for (const auto& op : ops_->taps) ops_->domain.Add(op.get());
     native.Add(ops_->domain);
   }
   try {
+    AppendProvider(options.provider, &native);
     for (const auto& library : options.custom_op_libraries) {
       native.RegisterCustomOpsLibrary(std::filesystem::absolute(library).c_str());
     }

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "halfsafe/model.h"
+#include "halfsafe/provider.h"
 #include "halfsafe/ranges.h"
 #include "halfsafe/sample.h"
 #include "model/walk.h"
@@ -40,17 +41,24 @@ struct SessionModel {
   std::vector<Chain> chains;  ///< What the graph's Chain nodes compute, by their attribute `chain`.
 };
 
+/// Which models' weights are fed.
+enum class Feed {
+  kOfLargeModels,  ///< See IsLarge.
+  kOfAll,
+  kOfNone,  ///< Right where runs are elsewhere, and would have to send the weights there each time.
+};
+
 /// What of a model lies outside the graph.
 struct WeightOptions {
   size_t large = kSmallTensor;  ///< Tensors of more bytes become weights.
   size_t large_16_bit = kSmallTensor;
-  bool feed = false;  ///< Feed weights even where the model isn't large.
+  Feed feed = Feed::kOfLargeModels;
   /// Sees each weight as it is taken out, and may give it other bytes and another type: one after the other,
   /// so that no more than one weight is in memory twice.
   std::function<void(SessionWeight*)> adapt = nullptr;
 };
 
-/// `model` must outlive the result: its weights are referred to, not copied. Those of a large model are fed.
+/// `model` must outlive the result: its weights are referred to, not copied.
 SessionModel MakeSessionModel(const Model& model, const WeightOptions& options = {});
 
 /// Whether the model's weights, all in FP32, take more than 2 GiB: memory that holds them once may not hold
@@ -58,6 +66,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options =
 bool IsLarge(const Model& model);
 
 struct SessionOptions {
+  Provider provider = Provider::kCpu;
   int threads = 0;  ///< 0: one per core.
   /// One of two sessions that run at the same time: each has half of the threads.
   bool beside_another = false;
@@ -84,11 +93,11 @@ struct OutputView {
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
 bool ServesTwoSessions(int threads);
 
-/// ONNX Runtime on the CPU behind this project's types and errors.
+/// ONNX Runtime behind this project's types and errors.
 class Session {
  public:
   /// Throws Error(kBadInput) when ONNX Runtime refuses the model, naming operator and option where an
-  /// operator is unknown.
+  /// operator is unknown; Error(kUnavailable) when the provider is not there.
   Session(const SessionModel& model, const SessionOptions& options);
   ~Session();
 

@@ -3,6 +3,7 @@
 #include <unordered_map>
 
 #include "model/walk.h"
+#include "runtime/provider.h"
 #include "runtime/session.h"
 #include "runtime/symbolic_shape.h"
 
@@ -14,11 +15,11 @@ constexpr char kRawPrefix[] = "halfsafe.raw/";  // Names of definitions whose ta
 std::string TapName(DType dtype) { return "Tap_" + DTypeName(dtype); }
 
 struct TapKernel {
-  TapKernel(TapHandler* tap_handler, DType type, const OrtKernelInfo* info)
-      : handler(tap_handler), dtype(type), id(Ort::ConstKernelInfo(info).GetAttribute<int64_t>("id")) {}
+  OrtStatusPtr ComputeV2(OrtKernelContext* raw) {
+    return Guarded([&] { Compute(Ort::KernelContext(raw)); });
+  }
 
-  void Compute(OrtKernelContext* raw) const {
-    Ort::KernelContext context(raw);
+  void Compute(const Ort::KernelContext& context) const {
     const Ort::ConstValue input = context.GetInput(0);
     const auto info = input.GetTensorTypeAndShapeInfo();
     Tap tap;
@@ -29,27 +30,38 @@ struct TapKernel {
     tap.input = input.GetTensorRawData();
     tap.output = context.GetOutput(0, tap.shape).GetTensorMutableRawData();
     tap.parallel = ParallelOf(context);
+    tap.on_device = provider != Provider::kCpu;
+    if (tap.on_device) tap.stream = context.GetGPUComputeStream();
     handler->Process(tap);
   }
 
   TapHandler* handler;
   DType dtype;
+  Provider provider;
   int64_t id;
 };
 
 /// The operator that a tapped tensor passes through. In ONNX Runtime an operator without outputs would run
 /// last and keep every tensor alive; one that may write its output over its input costs neither memory nor a
 /// copy.
-struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
-  TapOp(TapHandler* tap_handler, DType type) : handler(tap_handler), dtype(type), name(TapName(type)) {
+struct TapOp : Ort::CustomOpBase<TapOp, TapKernel, true> {
+  TapOp(TapHandler* tap_handler, DType type, Provider where)
+      : handler(tap_handler), dtype(type), provider(where), name(TapName(type)) {
     MayRunInPlace(this);
     OrtCustomOp::InferOutputShapeFn = [](const OrtCustomOp*, OrtShapeInferContext* context) {
       // The memory planner reuses the input only where it knows the output's shape.
       return Guarded([&] { SetOutputShape(context, 0, InputShape(context, 0)); });
     };
   }
-  void* CreateKernel(const OrtApi&, const OrtKernelInfo* info) const {
-    return new TapKernel(handler, dtype, info);
+  OrtStatusPtr CreateKernelV2(const OrtApi&, const OrtKernelInfo* info, void** kernel) const {
+    return Guarded([&] {
+      const auto id = Ort::ConstKernelInfo(info).GetAttribute<int64_t>("id");
+      *kernel = new TapKernel{handler, dtype, provider, id};
+    });
+  }
+  /// Null is the CPU.
+  const char* GetExecutionProviderType() const {
+    return provider == Provider::kCuda ? kCudaProvider : nullptr;
   }
   const char* GetName() const { return name.c_str(); }
   size_t GetInputTypeCount() const { return 1; }
@@ -63,6 +75,7 @@ struct TapOp : Ort::CustomOpBase<TapOp, TapKernel> {
 
   TapHandler* handler;
   DType dtype;
+  Provider provider;
   std::string name;
 };
 
@@ -110,8 +123,8 @@ void ImportTapDomain(onnx::ModelProto* proto) {
   import->set_version(1);
 }
 
-std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype) {
-  return std::make_shared<TapOp>(handler, dtype);
+std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype, Provider provider) {
+  return std::make_shared<TapOp>(handler, dtype, provider);
 }
 
 void InsertTaps(const GraphIndex& index, SessionModel* model, const std::function<int64_t(int)>& id_of,

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "halfsafe/model.h"
+#include "halfsafe/provider.h"
 #include "model/graph_index.h"
 
 namespace halfsafe {
@@ -38,7 +39,10 @@ struct Tap {
   void* output = nullptr;  ///< Often the same memory as `input`.
   size_t count = 0;        ///< Elements.
   std::vector<int64_t> shape;
-  Parallel parallel;
+  Parallel parallel;  ///< Where the tensor lies in host memory.
+  /// The tensor lies in the memory of a GPU: what is done with it is queued on `stream`, a cudaStream_t.
+  bool on_device = false;
+  void* stream = nullptr;
 };
 
 /// Takes tensors of one shape in blocks, while a chain computes them. Tasks run on any threads; the blocks of
@@ -75,8 +79,9 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
 /// or inferred, and does not infer through taps there.
 void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto);
 
-/// The operator that tapped tensors of one type pass through. `handler` must outlive it.
-std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype);
+/// The operator that tapped tensors of one type pass through on a provider. `handler` must outlive it. A
+/// session on CUDA has it for the CPU too: ONNX Runtime keeps some tensors there.
+std::shared_ptr<OrtCustomOp> MakeTapOp(TapHandler* handler, DType dtype, Provider provider);
 
 /// Makes `proto` import the domain of these operators.
 void ImportTapDomain(onnx::ModelProto* proto);

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 
+#include "data/convert.h"
 #include "halfsafe/error.h"
 #include "model/runnable.h"
-#include "tensorrt/convert.h"
 #include "verify/compare.h"
 
 namespace halfsafe {

@@ -2,8 +2,8 @@
 
 #include <functional>
 
+#include "data/convert.h"
 #include "data/test_support.h"
-#include "tensorrt/convert.h"
 
 namespace halfsafe {
 namespace {

@@ -41,6 +41,8 @@ const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
   return options.reference != nullptr ? *options.reference : original;
 }
 
+Feed FeedOf(const CheckOptions& options) { return options.low_memory ? Feed::kOfAll : Feed::kOfLargeModels; }
+
 bool OneAtATime(const Model& model, const CheckOptions& options) {
   return options.low_memory || IsLarge(model);
 }
@@ -52,7 +54,7 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
       names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
   WeightOptions weights;
-  weights.feed = options.low_memory;
+  weights.feed = FeedOf(options);
   session_model_ = MakeSessionModel(original, weights);
   sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options), same_shapes);
 }
@@ -95,7 +97,7 @@ Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_
                      WidenedWeights* weights)
     : model_(model),
       inputs_(model.Inputs()),
-      session_model_(EmulateHalf(model, &rounder_, weights, options.low_memory)) {
+      session_model_(EmulateHalf(model, &rounder_, weights, FeedOf(options))) {
   SessionOptions session = SessionOptionsOf(options);
   session.taps = &rounder_;
   session.beside_another = beside_another;

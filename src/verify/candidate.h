@@ -29,6 +29,9 @@ SessionOptions SessionOptionsOf(const CheckOptions& options);
 /// The model whose results are right.
 const Model& ReferenceOf(const Model& original, const CheckOptions& options);
 
+/// For sessions on the CPU.
+Feed FeedOf(const CheckOptions& options);
+
 /// Whether memory may not hold `model` twice: what can run one after the other does, and weights are fed.
 bool OneAtATime(const Model& model, const CheckOptions& options);
 

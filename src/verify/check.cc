@@ -14,7 +14,9 @@
 #include "halfsafe/rewrite.h"
 #include "model/runnable.h"
 #include "model/walk.h"
+#include "runtime/provider.h"
 #include "verify/candidate.h"
+#include "verify/on_device.h"
 
 namespace halfsafe {
 namespace {
@@ -216,6 +218,7 @@ double ModelErrors::WorstRelL2() const {
 
 CheckResult Check(const Model& whole_original, const Model& whole_fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress) {
+  RequireProvider(options.provider);
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
   const std::optional<Model> part = RunnablePart(whole, custom_ops),
@@ -253,6 +256,8 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   result.fixed = std::move(entrants.back().candidate->errors);
   if (plain_model) result.plain = std::move(entrants.front().candidate->errors);
   if (plain_is_fixed) result.plain = result.fixed;
+  if (options.provider != Provider::kCpu)
+    CheckOnDevice(whole_original, whole_fixed, samples, options, progress, &result);
   return result;
 }
 

@@ -203,7 +203,7 @@ void Rounder::Process(const Tap& tap) {
     tensor.nan_sample = sample_;
 }
 
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, bool feed) {
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed) {
   const GraphIndex& index = typed.index();
   for (const TensorInfo& tensor : index.tensors()) {
     if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
@@ -216,7 +216,7 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   return session;
 }
 
-SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, bool feed) {
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, Feed feed) {
   const GraphIndex& index = typed.index();
   const GraphIndex& unrounded_index = unrounded.index();
   // Every 16-bit constant becomes a weight of the session, however small: epsilons and biases may matter

@@ -47,12 +47,12 @@ struct WidenedWeights {
 /// the FP32 values they hold, and every computed tensor of 16 bits passes a tap that rounds it. Results that
 /// only pick among rounded values are not rounded again. Fills `rounder->tensors`; takes weights from
 /// `shared` (may be nullptr) and adds to it. `feed`: see WeightOptions.
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, bool feed);
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed);
 
 /// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
 /// whose taps get their values from `unrounded`, the same model in FP32, which must outlive the result.
 /// `rounder->tensors` names results and weights of `typed`.
-SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, bool feed);
+SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, Rounder* rounder, Feed feed);
 
 /// `sample` as the emulation of a model with `inputs` takes it: 16-bit inputs in FP32, rounded to the type
 /// they had.

@@ -70,7 +70,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
       scaled_(Scaled(original, plan)),
       session_model_(EmulateHalfSwitchable(scaled_ ? *scaled_ : original, typed_part_ ? *typed_part_ : typed_,
-                                           &rounder_, options.low_memory)) {
+                                           &rounder_, FeedOf(options))) {
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }

@@ -8,8 +8,8 @@
 #include <map>
 
 #include "data/array.h"
+#include "data/convert.h"
 #include "halfsafe/error.h"
-#include "tensorrt/convert.h"
 #include "tensorrt/nvidia/backend.h"
 #include "tensorrt/nvidia/cuda.h"
 #include "tensorrt/nvidia/versions.h"

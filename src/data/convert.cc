@@ -1,4 +1,4 @@
-#include "tensorrt/convert.h"
+#include "data/convert.h"
 
 #include <fmt/format.h>
 
@@ -70,7 +70,7 @@ Array ConvertArray(const Array& array, DType dtype, std::string_view where) {
   if (IsFloat(array.dtype) && dtype == DType::kBfloat16)
     return Filled(array, dtype, [&](size_t i) { return Bfloat16Bits(RoundToBfloat16(FloatAt(array, i))); });
   throw BadInput(
-      fmt::format("{} is {}, the engine wants {}", where, DTypeName(array.dtype), DTypeName(dtype)));
+      fmt::format("{} is {}, where {} is wanted", where, DTypeName(array.dtype), DTypeName(dtype)));
 }
 
 }  // namespace halfsafe

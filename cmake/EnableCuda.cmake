@@ -1,0 +1,16 @@
+# Enables the language CUDA, with the compiler that the system has, else with that of scripts/setup --cuda.
+if(NOT CMAKE_CUDA_COMPILER AND NOT DEFINED ENV{CUDACXX})
+  find_program(CMAKE_CUDA_COMPILER nvcc HINTS /usr/local/cuda/bin ${CMAKE_SOURCE_DIR}/.deps/cuda/nvidia/cu13/bin)
+  if(NOT CMAKE_CUDA_COMPILER)
+    message(FATAL_ERROR "HALFSAFE_CUDA: nvcc not found: install CUDA 13, or run scripts/setup --cuda")
+  endif()
+endif()
+if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
+  set(CMAKE_CUDA_ARCHITECTURES all-major)
+endif()
+set(CMAKE_CUDA_STANDARD 20)
+set(CMAKE_CUDA_STANDARD_REQUIRED ON)
+set(CMAKE_CUDA_EXTENSIONS OFF)
+# Static: the program starts on machines without CUDA too, and says there what is missing.
+set(CMAKE_CUDA_RUNTIME_LIBRARY Static)
+enable_language(CUDA)
