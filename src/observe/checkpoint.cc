@@ -22,11 +22,9 @@ constexpr int kShare = 50;
 
 /// A digest of what decides the result, beside the model: the samples in their order, and how they are run.
 std::string ScanDigest(const ScanOptions& options, const SampleSource& samples) {
-  std::string text = fmt::format(
-      "optimize {}, low memory {}, skip {}, cuda {}
-      ", options.optimize, options.low_memory,
-      options.skip_bad_samples,
-      options.provider == Provider::kCuda);
+  std::string text =
+      fmt::format("optimize {}, low memory {}, skip {}, cuda {}\n", options.optimize, options.low_memory,
+                  options.skip_bad_samples, options.provider == Provider::kCuda);
   for (uint64_t i = 0; i < samples.size(); ++i) {
     text += samples.Name(i);
     text += '\n';
