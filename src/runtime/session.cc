@@ -264,6 +264,8 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
   // Threads spin while they wait for the next operator. Those of a session that rests would take a core from
   // the one that works.
   native.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
+  // A pattern is one block for all tensors of a run, beside the blocks of the first run that showed it.
+  native.DisableMemPattern();
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
