@@ -1,6 +1,7 @@
 #include "observe/observer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 
@@ -36,6 +37,22 @@ void AddAny(DType dtype, const void* values, size_t begin, size_t count, BlockSt
   }
 }
 
+/// The largest of `count` values, `stride` apart. NaN counts for nothing.
+float LargestOf(const float* values, int64_t count, int64_t stride) {
+  constexpr int64_t kLanes = 8;  // Comparisons that don't wait for each other.
+  std::array<float, kLanes> largest;
+  largest.fill(-INFINITY);
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      float& most = largest[static_cast<size_t>(lane)];
+      most = std::max(most, values[(i + lane) * stride]);
+    }
+  }
+  for (; i < count; ++i) largest[0] = std::max(largest[0], values[i * stride]);
+  return *std::max_element(largest.begin(), largest.end());
+}
+
 /// The smallest over all rows of the largest value in the row.
 double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, const RowAxis& rows) {
   const int64_t rank = static_cast<int64_t>(shape.size());
@@ -55,9 +72,7 @@ double SmallestRowMax(const float* values, const std::vector<int64_t>& shape, co
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t i = 0; i < inner; ++i) {
       const float* row = values + o * length * inner + i;
-      float largest = -INFINITY;
-      for (int64_t k = 0; k < length; ++k) largest = std::max(largest, row[k * inner]);
-      smallest = std::min<double>(smallest, largest);
+      smallest = std::min<double>(smallest, LargestOf(row, length, inner));
     }
   }
   return smallest;

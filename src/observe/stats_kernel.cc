@@ -31,7 +31,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Values per block: its floats and its exponents stay in the first-level cache between the passes over them.
 constexpr size_t kBlock = 4096;
 
-/// What one pass over a block finds. NaN and infinity both end up in the sum.
+/// What one pass over a block finds.
 struct BlockView {
   float min, max, abs_sum;
   /// Range of the non-zero exponents; lowest is 256 when all are zero.
@@ -116,6 +116,16 @@ HWY_INLINE BlockView ReadBlock(const float* values, size_t count, uint8_t* expon
     view.highest = std::max<uint32_t>(view.highest, highs[lane]);
   }
   return view;
+}
+
+/// Adds up magnitudes whose sum, or a part of it, is past FP32.
+HWY_INLINE double WideSum(const float* values, size_t count) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> half;
+  auto sum = hn::Zero(d);
+  for (size_t i = 0; i < count; i += hn::Lanes(d))
+    sum = hn::Add(sum, hn::Abs(hn::PromoteTo(d, hn::LoadU(half, values + i))));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
 }
 
 /// Counts values that are zero.
@@ -279,15 +289,15 @@ HWY_INLINE uint64_t CountLow(const BlockStats& stats, uint32_t lowest) {
 HWY_INLINE void AddBlock(const float* values, size_t size, BlockStats* stats) {
   HWY_ALIGN uint8_t exponents[kBlock];
   const BlockView block = ReadBlock(values, size, exponents);
-  // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The
-  // plain twin knows all of them.
-  const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) ||
-                     (block.zeros > 0 && CountZeros(values, size) != block.zeros);
-  if (plain) return AddValuesScalar(values, size, stats);
+  // Rare: NaN, infinity, or FP32 subnormals, whose exponent is that of zero. The plain twin knows all of
+  // them.
+  if (block.highest == 255 || (block.zeros > 0 && CountZeros(values, size) != block.zeros))
+    return AddValuesScalar(values, size, stats);
   stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
   stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
   stats->finite += size;
-  stats->abs_sum += block.abs_sum;
+  // Masks of attention hold the lowest number of FP32.
+  stats->abs_sum += std::isinf(block.abs_sum) ? WideSum(values, size) : block.abs_sum;
   if (block.zeros == size) return;
   if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax)
     stats->overflow += CountAbove(values, size, kHalfMax);
