@@ -90,6 +90,7 @@ SessionOptions SessionOptionsOf(const ScanOptions& options, Observer* observer) 
   session.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
   session.custom_op_libraries = options.custom_op_libraries;
   session.taps = observer;
+  session.share_weights = true;
   return session;
 }
 

@@ -279,7 +279,6 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     for (const auto& library : options.custom_op_libraries) {
       native.RegisterCustomOpsLibrary(std::filesystem::absolute(library).c_str());
     }
-    std::vector<Ort::Value> values;
     std::vector<std::string> names;
     const std::unordered_set<std::string> kept = KeptWeights(model.proto);
     for (const SessionWeight& weight : model.weights) {
@@ -287,10 +286,13 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
         fed_.push_back(weight);
       } else if (kept.contains(weight.name)) {
         names.push_back(weight.name);
-        values.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
+        weights_.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
+        // Named twice: as the graph's data, for what ONNX Runtime computes beforehand, and in place of its
+        // copy.
+        if (options.share_weights) native.AddInitializer(weight.name.c_str(), weights_.back());
       }
     }
-    if (!names.empty()) native.AddExternalInitializers(names, values);
+    if (!names.empty()) native.AddExternalInitializers(names, weights_);
     std::string text;
     if (!model.proto.SerializeToString(&text))
       throw BadInput("the model's graph is larger than 2 GiB without its weights");
