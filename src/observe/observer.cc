@@ -1,6 +1,7 @@
 #include "observe/observer.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 

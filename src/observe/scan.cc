@@ -84,18 +84,14 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
   }
 }
 
-/// ONNX Runtime's highest level is faster on convolutions and holds a second copy of their weights.
-constexpr uint64_t kCheapToHoldTwice = uint64_t{8} << 20;
-
-SessionOptions SessionOptionsOf(const Model& model, const ScanOptions& options, Observer* observer) {
+SessionOptions SessionOptionsOf(const ScanOptions& options, Observer* observer) {
   SessionOptions session;
   session.provider = options.provider;
   session.threads = options.threads;
-  session.optimization = !options.optimize                    ? ORT_DISABLE_ALL
-                         : model.bytes() <= kCheapToHoldTwice ? ORT_ENABLE_ALL
-                                                              : ORT_ENABLE_EXTENDED;
+  session.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
   session.custom_op_libraries = options.custom_op_libraries;
   session.taps = observer;
+  session.share_weights = true;
   return session;
 }
 
@@ -118,7 +114,7 @@ class ObservedRun {
         recorder_(model.index(), options),
         session_model_(ObservedModel(model, model.index(), slots_, Chains(options), FeedOf(options),
                                      [&](const std::string& name) { return recorder_.Wants(name); })),
-        sessions_(session_model_, SessionOptionsOf(model, options, &observer_), same_shapes),
+        sessions_(session_model_, SessionOptionsOf(options, &observer_), same_shapes),
         constants_(ConstantStats(model, model.index())),
         bounds_(model, model.index(), constants_) {
     if (options.provider != Provider::kCpu) observer_.UseDevice(OpenDeviceStats(observer_.slots()));

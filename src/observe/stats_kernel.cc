@@ -31,7 +31,7 @@ namespace hn = hwy::HWY_NAMESPACE;
 /// Values per block: its floats and its exponents stay in the first-level cache between the passes over them.
 constexpr size_t kBlock = 4096;
 
-/// What one pass over a block finds. NaN and infinity both end up in the sum.
+/// What one pass over a block finds.
 struct BlockView {
   float min, max, abs_sum;
   /// Range of the non-zero exponents; lowest is 256 when all are zero.
@@ -118,6 +118,16 @@ HWY_INLINE BlockView ReadBlock(const float* values, size_t count, uint8_t* expon
   return view;
 }
 
+/// Adds up magnitudes whose sum, or a part of it, is past FP32.
+HWY_INLINE double WideSum(const float* values, size_t count) {
+  const hn::ScalableTag<double> d;
+  const hn::Rebind<float, decltype(d)> half;
+  auto sum = hn::Zero(d);
+  for (size_t i = 0; i < count; i += hn::Lanes(d))
+    sum = hn::Add(sum, hn::Abs(hn::PromoteTo(d, hn::LoadU(half, values + i))));
+  return hn::GetLane(hn::SumOfLanes(d, sum));
+}
+
 /// Counts values that are zero.
 HWY_INLINE uint64_t CountZeros(const float* values, size_t count) {
   const hn::ScalableTag<float> d;
@@ -151,48 +161,80 @@ HWY_INLINE uint64_t CountBelow(const float* values, size_t count, float below) {
   return total;
 }
 
-/// How many of `count` bytes are in [1, limit].
-HWY_INLINE uint64_t CountUpTo(const uint8_t* bytes, size_t count, uint8_t limit) {
-  const hn::ScalableTag<uint8_t> d;
-  const auto largest = hn::Set(d, static_cast<uint8_t>(limit - 1));
-  const auto one = hn::Set(d, uint8_t{1});
-  uint64_t found = 0;
-  size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
-    const auto value = hn::Sub(hn::LoadU(d, bytes + i), one);  // Zero wraps around, past any limit.
-    found += hn::CountTrue(d, hn::Eq(hn::Max(value, largest), largest));
+/// Counts the bytes that lie a given distance, and one more, below a limit. A lookup turns a distance into a
+/// one in either half of a byte, so that two buckets share a vector of counters.
+struct BucketPair {
+  using Tag = hn::ScalableTag<uint8_t>;
+  using WideTag = hn::Repartition<uint64_t, Tag>;
+  static constexpr size_t kMostAdded = 15;  ///< Distances to a lane between calls of Flush.
+
+  hn::Vec<Tag> ones, counts;
+  hn::Vec<WideTag> even, odd;
+
+  HWY_INLINE explicit BucketPair(size_t distance)
+      : counts(hn::Zero(Tag())), even(hn::Zero(WideTag())), odd(hn::Zero(WideTag())) {
+    HWY_ALIGN uint8_t table[16] = {};
+    table[distance] = 1;
+    table[distance + 1] = 16;
+    ones = hn::LoadDup128(Tag(), table);
   }
-  for (; i < count; ++i) found += bytes[i] != 0 && bytes[i] <= limit ? 1 : 0;
-  return found;
-}
+
+  HWY_INLINE void Add(hn::Vec<Tag> distances) {
+    counts = hn::Add(counts, hn::TableLookupBytesOr0(ones, distances));
+  }
+
+  HWY_INLINE void Flush() {
+    const auto low = hn::Set(Tag(), uint8_t{15});
+    const auto high = hn::BitCast(Tag(), hn::ShiftRight<4>(hn::BitCast(WideTag(), counts)));
+    even = hn::Add(even, hn::SumsOf8(hn::And(counts, low)));
+    odd = hn::Add(odd, hn::SumsOf8(hn::And(high, low)));
+    counts = hn::Zero(Tag());
+  }
+
+  HWY_INLINE void Write(uint64_t* found) const {
+    found[0] = hn::GetLane(hn::SumOfLanes(WideTag(), even));
+    found[1] = hn::GetLane(hn::SumOfLanes(WideTag(), odd));
+  }
+};
 
 /// Buckets that are counted in one pass.
-constexpr uint32_t kBuckets = 4;
+constexpr uint32_t kBuckets = 8;
 
 /// Counts the bytes that equal `top`, `top - 1` and so on, and adds them to the histogram. Returns their
 /// number.
 HWY_INLINE uint64_t CountBuckets(const uint8_t* bytes, size_t count, uint32_t top, BlockStats* stats) {
-  const hn::ScalableTag<uint8_t> d;
-  uint8_t wanted[kBuckets];
-  // No block that comes here has the exponent 255.
-  for (uint32_t k = 0; k < kBuckets; ++k) wanted[k] = static_cast<uint8_t>(top > k ? top - k : 255);
-  const auto p0 = hn::Set(d, wanted[0]), p1 = hn::Set(d, wanted[1]), p2 = hn::Set(d, wanted[2]),
-             p3 = hn::Set(d, wanted[3]);
-  uint64_t found[kBuckets] = {};
+  const BucketPair::Tag d;
+  const size_t lanes = hn::Lanes(d);
+  const auto limit = hn::Set(d, static_cast<uint8_t>(top));
+  // From 16 on, a distance gets its highest bit, for which a lookup gives zero.
+  const auto past = hn::Set(d, uint8_t{128 - 16});
+  BucketPair p0(0), p2(2), p4(4), p6(6);
   size_t i = 0;
-  for (; i + hn::Lanes(d) <= count; i += hn::Lanes(d)) {
-    const auto value = hn::LoadU(d, bytes + i);
-    found[0] += hn::CountTrue(d, hn::Eq(value, p0));
-    found[1] += hn::CountTrue(d, hn::Eq(value, p1));
-    found[2] += hn::CountTrue(d, hn::Eq(value, p2));
-    found[3] += hn::CountTrue(d, hn::Eq(value, p3));
+  while (i + lanes <= count) {
+    const size_t end = std::min(count, i + BucketPair::kMostAdded * lanes);
+    for (; i + lanes <= end; i += lanes) {
+      const auto distances = hn::SaturatedAdd(hn::Sub(limit, hn::LoadU(d, bytes + i)), past);
+      p0.Add(distances);
+      p2.Add(distances);
+      p4.Add(distances);
+      p6.Add(distances);
+    }
+    p0.Flush();
+    p2.Flush();
+    p4.Flush();
+    p6.Flush();
   }
+  uint64_t found[kBuckets];
+  p0.Write(found);
+  p2.Write(found + 2);
+  p4.Write(found + 4);
+  p6.Write(found + 6);
   for (; i < count; ++i) {
-    for (uint32_t k = 0; k < kBuckets; ++k) found[k] += bytes[i] == wanted[k] ? 1 : 0;
+    if (bytes[i] <= top && bytes[i] + kBuckets > top) ++found[top - bytes[i]];
   }
   uint64_t total = 0;
-  for (uint32_t k = 0; k < kBuckets; ++k) {
-    stats->exponents[wanted[k]] += found[k];
+  for (uint32_t k = 0; k < std::min(kBuckets, top); ++k) {  // Zero is no exponent of the histogram.
+    stats->exponents[top - k] += found[k];
     total += found[k];
   }
   return total;
@@ -233,33 +275,36 @@ HWY_INLINE void CountExponents(const uint8_t* exponents, size_t count, uint64_t 
   }
 }
 
-/// Counts 0 < |x| < kHalfRoundsToNormal, where some exponent is low enough.
-HWY_INLINE uint64_t CountSubnormal(const float* values, const uint8_t* exponents, size_t count) {
-  // Biased exponent of 2^-15, the largest that FP16 may make subnormal: there, and only there, it depends.
-  constexpr uint8_t kBelowNormal = 127 - 15;
-  const uint64_t all = CountUpTo(exponents, count, kBelowNormal);
-  const bool some_depend = CountUpTo(exponents, count, kBelowNormal - 1) != all;
-  return some_depend ? CountBelow(values, count, kHalfRoundsToNormal) : all;
+/// Biased exponent of 2^-15, the largest that FP16 may make subnormal: there, and only there, it depends.
+constexpr uint32_t kBelowNormal = 127 - 15;
+
+/// How many values with exponents from `lowest` to kBelowNormal were seen.
+HWY_INLINE uint64_t CountLow(const BlockStats& stats, uint32_t lowest) {
+  uint64_t total = 0;
+  for (uint32_t exponent = lowest; exponent <= kBelowNormal; ++exponent) total += stats.exponents[exponent];
+  return total;
 }
 
 /// Adds one block of `size` values, a multiple of the lanes.
 HWY_INLINE void AddBlock(const float* values, size_t size, BlockStats* stats) {
   HWY_ALIGN uint8_t exponents[kBlock];
   const BlockView block = ReadBlock(values, size, exponents);
-  // Rare: NaN, infinity, values near the end of FP32, or FP32 subnormals, whose exponent is that of zero. The
-  // plain twin knows all of them.
-  const bool plain = !(block.abs_sum <= std::numeric_limits<float>::max()) ||
-                     (block.zeros > 0 && CountZeros(values, size) != block.zeros);
-  if (plain) return AddValuesScalar(values, size, stats);
+  // Rare: NaN, infinity, or FP32 subnormals, whose exponent is that of zero. The plain twin knows all of
+  // them.
+  if (block.highest == 255 || (block.zeros > 0 && CountZeros(values, size) != block.zeros))
+    return AddValuesScalar(values, size, stats);
   stats->min = stats->finite == 0 ? block.min : std::min<double>(stats->min, block.min);
   stats->max = stats->finite == 0 ? block.max : std::max<double>(stats->max, block.max);
   stats->finite += size;
-  stats->abs_sum += block.abs_sum;
+  // Masks of attention hold the lowest number of FP32.
+  stats->abs_sum += std::isinf(block.abs_sum) ? WideSum(values, size) : block.abs_sum;
   if (block.zeros == size) return;
   if (std::max(std::fabs(block.min), std::fabs(block.max)) > kHalfMax)
     stats->overflow += CountAbove(values, size, kHalfMax);
-  if (block.lowest < 127 - 14) stats->subnormal += CountSubnormal(values, exponents, size);
+  const uint64_t low = CountLow(*stats, block.lowest), edge = stats->exponents[kBelowNormal];
   CountExponents(exponents, size, size - block.zeros, block.highest, stats);
+  stats->subnormal += stats->exponents[kBelowNormal] > edge ? CountBelow(values, size, kHalfRoundsToNormal)
+                                                            : CountLow(*stats, block.lowest) - low;
 }
 
 void AddValuesVector(const float* values, size_t count, BlockStats* stats) {
@@ -303,10 +348,41 @@ void AddValues(const float* values, size_t count, BlockStats* stats) {
   HWY_DYNAMIC_DISPATCH(AddValuesVector)(values, count, stats);
 }
 
-namespace {
+void AddValuesScalar(const float* values, size_t count, BlockStats* stats) {
+  // In registers: each value would wait for the one before to come back from memory.
+  float min = INFINITY, max = -INFINITY;
+  double abs_sum = stats->abs_sum;
+  uint64_t finite = 0, overflow = 0, subnormal = 0;
+  for (size_t i = 0; i < count; ++i) {
+    const uint32_t magnitude = std::bit_cast<uint32_t>(values[i]) & 0x7FFFFFFFu;
+    const uint32_t exponent = magnitude >> 23;
+    if (exponent == 255) {
+      ++(magnitude > 0x7F800000u ? stats->nan : stats->inf);
+      continue;
+    }
+    ++finite;
+    min = std::min(min, values[i]);
+    max = std::max(max, values[i]);
+    const float absolute = std::bit_cast<float>(magnitude);
+    abs_sum += absolute;
+    overflow += absolute > kHalfMax ? 1 : 0;
+    subnormal += absolute < kHalfRoundsToNormal && magnitude > 0 ? 1 : 0;
+    if (exponent > 0) {
+      ++stats->exponents[exponent];
+    } else if (magnitude > 0) {
+      ++stats->rare_exponents[std::ilogb(absolute)];
+    }
+  }
+  if (finite == 0) return;
+  stats->min = stats->finite == 0 ? min : std::min<double>(stats->min, min);
+  stats->max = stats->finite == 0 ? max : std::max<double>(stats->max, max);
+  stats->finite += finite;
+  stats->abs_sum = abs_sum;
+  stats->overflow += overflow;
+  stats->subnormal += subnormal;
+}
 
-template <typename T>
-void AddScalar(const T* values, size_t count, BlockStats* stats) {
+void AddValuesScalar(const double* values, size_t count, BlockStats* stats) {
   for (size_t i = 0; i < count; ++i) {
     const double value = values[i];
     if (std::isnan(value)) {
@@ -332,15 +408,6 @@ void AddScalar(const T* values, size_t count, BlockStats* stats) {
       ++stats->rare_exponents[power];
     }
   }
-}
-
-}  // namespace
-
-void AddValuesScalar(const float* values, size_t count, BlockStats* stats) {
-  AddScalar(values, count, stats);
-}
-void AddValuesScalar(const double* values, size_t count, BlockStats* stats) {
-  AddScalar(values, count, stats);
 }
 
 }  // namespace halfsafe

@@ -12,10 +12,7 @@
 namespace halfsafe {
 namespace {
 
-void ExpectSame(const std::vector<float>& values) {
-  BlockStats fast, plain;
-  AddValues(values.data(), values.size(), &fast);
-  AddValuesScalar(values.data(), values.size(), &plain);
+void ExpectSame(const BlockStats& fast, const BlockStats& plain) {
   EXPECT_EQ(fast.finite, plain.finite);
   EXPECT_EQ(fast.nan, plain.nan);
   EXPECT_EQ(fast.inf, plain.inf);
@@ -26,6 +23,16 @@ void ExpectSame(const std::vector<float>& values) {
   EXPECT_NEAR(fast.abs_sum, plain.abs_sum, 1e-4 * plain.abs_sum);
   EXPECT_EQ(fast.exponents, plain.exponents);
   EXPECT_EQ(fast.rare_exponents, plain.rare_exponents);
+}
+
+void ExpectSame(const std::vector<float>& values) {
+  BlockStats fast, plain, wide;
+  AddValues(values.data(), values.size(), &fast);
+  AddValuesScalar(values.data(), values.size(), &plain);
+  const std::vector<double> doubles(values.begin(), values.end());
+  AddValuesScalar(doubles.data(), doubles.size(), &wide);
+  ExpectSame(fast, plain);
+  ExpectSame(plain, wide);
 }
 
 TEST(StatsKernelTest, EqualsItsScalarTwinOnAllSizes) {

@@ -99,6 +99,7 @@ void Layout::Repeat(const float* values, size_t begin, size_t count, float* buff
 }
 
 void Layout::Gather(const float* values, size_t begin, size_t count, float* buffer) const {
+  const size_t last = dims_.size() - 1, length = static_cast<size_t>(dims_[last]);
   Shape at(dims_.size());
   size_t offset = 0;
   for (size_t i = dims_.size(), rest = begin; i-- > 0;) {
@@ -107,9 +108,19 @@ void Layout::Gather(const float* values, size_t begin, size_t count, float* buff
     offset += rest % dim * strides_[i];
     rest /= dim;
   }
-  for (size_t k = 0; k < count; ++k) {
-    buffer[k] = values[offset];
-    for (size_t i = dims_.size(); i-- > 0;) {
+  // Row by row: in the last dimension the tensor's values lie side by side, or are a single one.
+  while (count > 0) {
+    const size_t run = std::min(count, length - static_cast<size_t>(at[last]));
+    if (strides_[last] == 0) {
+      std::fill_n(buffer, run, values[offset]);
+    } else {
+      std::memcpy(buffer, values + offset, run * sizeof(float));
+    }
+    buffer += run;
+    count -= run;
+    offset -= static_cast<size_t>(at[last]) * strides_[last];
+    at[last] = 0;
+    for (size_t i = last; i-- > 0;) {
       offset += strides_[i];
       if (++at[i] < dims_[i]) break;
       offset -= strides_[i] * static_cast<size_t>(dims_[i]);

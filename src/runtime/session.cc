@@ -252,6 +252,8 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
   // Threads spin while they wait for the next operator. Those of a session that rests would take a core from
   // the one that works.
   native.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
+  // A pattern is one block for all tensors of a run, beside the blocks of the first run that showed it.
+  native.DisableMemPattern();
   native.SetGraphOptimizationLevel(options.optimization);
   if (options.taps != nullptr) {
     for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
@@ -268,7 +270,6 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     for (const auto& library : options.custom_op_libraries) {
       native.RegisterCustomOpsLibrary(std::filesystem::absolute(library).c_str());
     }
-    std::vector<Ort::Value> values;
     std::vector<std::string> names;
     const std::unordered_set<std::string> kept = KeptWeights(model.proto);
     for (const SessionWeight& weight : model.weights) {
@@ -276,10 +277,13 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
         fed_.push_back(weight);
       } else if (kept.contains(weight.name)) {
         names.push_back(weight.name);
-        values.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
+        weights_.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
+        // Named twice: as the graph's data, for what ONNX Runtime computes beforehand, and in place of its
+        // copy.
+        if (options.share_weights) native.AddInitializer(weight.name.c_str(), weights_.back());
       }
     }
-    if (!names.empty()) native.AddExternalInitializers(names, values);
+    if (!names.empty()) native.AddExternalInitializers(names, weights_);
     std::string text;
     if (!model.proto.SerializeToString(&text))
       throw BadInput("the model's graph is larger than 2 GiB without its weights");

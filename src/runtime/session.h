@@ -73,6 +73,8 @@ struct SessionOptions {
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
   TapHandler* taps = nullptr;  ///< Must outlive the session.
+  /// Weights that no kernel wants packed are read where they lie: the model must outlive the session.
+  bool share_weights = false;
 };
 
 /// A dense tensor that lies elsewhere.
@@ -110,6 +112,7 @@ class Session {
   struct Ops;
   std::unique_ptr<Ops> ops_;
   std::vector<SessionWeight> fed_;
+  std::vector<Ort::Value> weights_;  ///< Views of the others.
   std::unique_ptr<Ort::Session> session_;
   std::vector<std::string> output_names_;
 };

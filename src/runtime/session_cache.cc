@@ -2,14 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <map>
+
 #include "halfsafe/error.h"
 
 namespace halfsafe {
 namespace {
-
-constexpr size_t kMostSessions = 8;
-/// A session costs about as much as copying the tensors of a few runs.
-constexpr int kWorthASession = 4;
 
 std::string ShapeKey(const Sample& sample) {
   std::map<std::string, std::string> shapes;
@@ -23,19 +21,23 @@ std::string ShapeKey(const Sample& sample) {
 }  // namespace
 
 SessionCache::SessionCache(const SessionModel& model, SessionOptions options, bool fixed_first)
-    : model_(model), options_(std::move(options)), fixed_first_(fixed_first) {}
+    : model_(model), options_(std::move(options)), fixed_(fixed_first) {}
 
 Session& SessionCache::For(const Sample& sample) {
-  const std::string key = ShapeKey(sample);
-  if (const auto found = fixed_.find(key); found != fixed_.end()) return *found->second;
-  const int seen = ++seen_[key];
-  const bool first = fixed_.empty() && any_ == nullptr && fixed_first_;
-  if ((first || seen >= kWorthASession) && fixed_.size() < kMostSessions) return Fixed(key, sample);
-  if (any_ == nullptr) any_ = std::make_unique<Session>(model_, options_);
-  return *any_;
+  if (session_ != nullptr && !fixed_) return *session_;
+  std::string shapes = ShapeKey(sample);
+  if (session_ == nullptr && fixed_) {
+    MakeFor(sample);
+    shapes_ = std::move(shapes);
+  } else if (session_ == nullptr || shapes != shapes_) {
+    fixed_ = false;
+    session_.reset();  // Before there is another.
+    session_ = std::make_unique<Session>(model_, options_);
+  }
+  return *session_;
 }
 
-Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
+void SessionCache::MakeFor(const Sample& sample) {
   SessionModel fixed = model_;
   for (auto& input : *fixed.proto.mutable_graph()->mutable_input()) {
     for (const NamedArray& given : sample.inputs) {
@@ -53,7 +55,7 @@ Session& SessionCache::Fixed(const std::string& key, const Sample& sample) {
     if (type->has_sequence_type()) type = type->mutable_sequence_type()->mutable_elem_type();
     if (type->has_tensor_type()) type->mutable_tensor_type()->clear_shape();
   }
-  return *(fixed_[key] = std::make_unique<Session>(fixed, options_));
+  session_ = std::make_unique<Session>(fixed, options_);
 }
 
 bool SameShapes(const SampleSource& source) {
