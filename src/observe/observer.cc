@@ -1,7 +1,6 @@
 #include "observe/observer.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
 
