@@ -199,22 +199,35 @@ class ExactScanTest(CudaTest):
 
 
 class CloseScanTest(CudaTest):
-    """Convolutions and products add up in another order on a GPU."""
+    """Convolutions and products add up in another order on a GPU. Where a result is the difference of two large numbers, as a
+    variance may be, that shows in more digits: few tensors may be off by a few per cent, all others by a few in 10000."""
+
+    CLOSE, FAR, FEW = 1e-3, 5e-2, 0.03
 
     def compare(self, model: pathlib.Path, samples: pathlib.Path) -> None:
         by_cpu, by_cuda = self.scans(model, samples)
+        far = [name for name, cpu in by_cpu.items() if self.difference(cpu, by_cuda[name]) > self.CLOSE]
+        self.assertLessEqual(len(far), self.FEW * len(by_cpu), far)
         for name, cpu in by_cpu.items():
             with self.subTest(tensor=name):
-                self.close(cpu, by_cuda[name])
+                self.assertLessEqual(self.difference(cpu, by_cuda[name]), self.FAR)
+                self.same_counts(cpu, by_cuda[name])
 
-    def close(self, cpu: dict[str, Any], cuda: dict[str, Any]) -> None:
+    @staticmethod
+    def difference(cpu: dict[str, Any], cuda: dict[str, Any]) -> float:
+        """Of the largest magnitudes and of the rows' maxima, relative."""
+        worst = 0.0
+        for key in ("abs_max", "row_max_min"):
+            one, other = cpu.get(key), cuda.get(key)
+            if one is not None and other is not None:
+                worst = max(worst, abs(one - other) / (abs(one) + 0.1 * (cpu["abs_max"] or 0.0) + 1e-4))
+        return worst
+
+    def same_counts(self, cpu: dict[str, Any], cuda: dict[str, Any]) -> None:
         for key in ("count", "nan_count", "inf_count"):
             self.assertEqual(cpu[key], cuda[key], key)
         for key in ("abs_max", "row_max_min"):
-            one, other = cpu.get(key), cuda.get(key)
-            self.assertEqual(one is None, other is None, key)
-            if one is not None:
-                self.assertLessEqual(abs(one - other), 1e-3 * abs(one) + 1e-4 * (cpu["abs_max"] or 0.0) + 1e-7, key)
+            self.assertEqual(cpu.get(key) is None, cuda.get(key) is None, key)
         for key in ("overflow_count", "subnormal_count"):
             self.assertLessEqual(abs(cpu[key] - cuda[key]), 0.02 * cpu["count"] + 2, key)
         powers = set(cpu["exponents"]) | set(cuda["exponents"])
@@ -238,12 +251,12 @@ class CloseScanTest(CudaTest):
 
 class CheckTest(CudaTest):
     """Real FP16 on the GPU beside its emulation: the same verdicts and infinities, errors of one size. The provider's
-    ReduceMean and ReduceSum add up in FP16, so plans keep them in FP32."""
+    ReduceMean and ReduceSum add up in FP16; where that is wrong, fix keeps them in FP32."""
 
     def fix(self, folder: pathlib.Path) -> dict[str, Any]:
         result = self.folder / "result.json"
-        self.tool("fix", folder / "model.onnx", "--data", folder / "samples", "--provider", "cuda", "--keep-op", "ReduceMean",
-                  "--keep-op", "ReduceSum", "-o", self.folder / "fixed.onnx", "--json", result)
+        self.tool("fix", folder / "model.onnx", "--data", folder / "samples", "--provider", "cuda", "-o",
+                  self.folder / "fixed.onnx", "--json", result)
         return read_json(result)
 
     def compare(self, result: dict[str, Any]) -> None:

@@ -1,7 +1,10 @@
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "halfsafe/halfsafe.h"
+#include "model/graph_index.h"
+#include "runtime/provider.h"
 #include "verify/on_device.h"
 
 namespace halfsafe {
@@ -26,6 +29,82 @@ class Split : public SampleSource {
   std::vector<uint64_t> members_;
 };
 
+/// A plan that was checked, and what became of it on the way.
+struct Repaired {
+  Plan plan;
+  Model fixed;
+  CheckResult check;
+  std::vector<Widening> widenings;
+  Narrowing narrowing;
+};
+
+/// Makes a plan and widens it until the emulation is right, then takes back what need not have been widened.
+Repaired MakeRight(const Model& model, const SampleSource& samples, const RangeTable& ranges,
+                   const PlanOptions& options, CheckOptions check, std::optional<double> budget,
+                   Progress* progress) {
+  Plan plan = MakePlan(model, ranges, options);
+  for (const std::string& warning : plan.warnings) progress->Warn(warning);
+  Model fixed = Apply(model, plan);
+  // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
+  check.save_outputs.clear();
+  check.provider = Provider::kCpu;
+  CheckResult first = Check(model, fixed, samples, check, progress);
+  check.plain = false;  // It doesn't change from one step to the next.
+  Repaired repaired{std::move(plan), std::move(fixed), std::move(first), {}, {}};
+  CheckResult& result = repaired.check;
+  const std::optional<ModelErrors> plain = std::move(result.plain);
+  const auto check_again = [&] {
+    repaired.fixed = Apply(model, repaired.plan);
+    result = Check(model, repaired.fixed, samples, check, progress);
+  };
+  while (!result.fixed.right) {
+    Widening widening = Widen(model, &repaired.plan, samples, result, check, progress);
+    if (!widening.possible) break;
+    repaired.widenings.push_back(std::move(widening));
+    check_again();
+  }
+  // One step that left out what it could has done this already.
+  Narrowing& narrowing = repaired.narrowing;
+  narrowing.minimal = result.fixed.right && repaired.widenings.size() == 1 && repaired.widenings[0].minimal;
+  if (result.fixed.right && !repaired.widenings.empty() && !narrowing.minimal && budget != 0.0) {
+    narrowing = Narrow(model, &repaired.plan, samples, result, check, budget, progress);
+    if (!narrowing.nodes.empty()) check_again();
+  }
+  result.plain = plain;
+  return repaired;
+}
+
+/// The operators of `model` that the provider sums up in FP16, which the emulation doesn't.
+std::vector<std::string> SumsInFp16(const Model& model) {
+  std::vector<std::string> found;
+  for (const std::string_view op : kCudaSumsInFp16) {
+    const auto& nodes = model.index().nodes();
+    if (std::any_of(nodes.begin(), nodes.end(),
+                    [&](const NodeInfo& node) { return node.proto->op_type() == op; }))
+      found.emplace_back(op);
+  }
+  return found;
+}
+
+/// Runs what was made right on the GPU too. Where it is wrong there alone, tries again with the operators in
+/// FP32 that the GPU sums up in FP16.
+void MakeRightOnDevice(const Model& model, const SampleSource& samples, const RangeTable& ranges,
+                       const FixOptions& options, const CheckOptions& check, Repaired* repaired,
+                       Progress* progress) {
+  CheckOnDevice(model, repaired->fixed, samples, check, progress, &repaired->check);
+  const std::vector<std::string> sums = SumsInFp16(model);
+  if (!repaired->check.fixed.right || repaired->check.Right() || sums.empty()) return;
+  PlanOptions wide = options.plan;
+  wide.keep_ops.insert(wide.keep_ops.end(), sums.begin(), sums.end());
+  Repaired again = MakeRight(model, samples, ranges, wide, check, options.budget, progress);
+  CheckOnDevice(model, again.fixed, samples, check, progress, &again.check);
+  if (!again.check.Right()) return;
+  for (const std::string& op : sums)
+    progress->Warn("the GPU sums up " + op + " in FP16, which is wrong here: kept in FP32 (--keep-op " + op +
+                   ")");
+  *repaired = std::move(again);
+}
+
 }  // namespace
 
 FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& options, Progress* progress) {
@@ -40,56 +119,33 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   // Those of a model that was raised to another opset prove nothing, nor do a GPU's.
   if (options.check.reference == nullptr && scan.provider == Provider::kCpu) scan.keep_outputs = &outputs;
   RangeTable ranges = Scan(model, samples, scan, progress);
-  Plan plan = MakePlan(model, ranges, options.plan);
-  for (const std::string& warning : plan.warnings) progress->Warn(warning);
-
   CheckOptions check = options.check;
   check.ranges = &ranges;
   check.kept_outputs = &outputs;
-  Model fixed = Apply(model, plan);
-  // Outputs are written once, for the model that comes out.
-  check.save_outputs.clear();
-  check.provider = Provider::kCpu;
-  CheckResult result = Check(model, fixed, samples, check, progress);
-  std::vector<Widening> widenings;
-  std::optional<ModelErrors> plain = result.plain;
-  check.plain = false;  // It doesn't change from one step to the next.
-  while (!result.fixed.right) {
-    Widening widening = Widen(model, &plan, samples, result, check, progress);
-    if (!widening.possible) break;
-    widenings.push_back(std::move(widening));
-    fixed = Apply(model, plan);
-    result = Check(model, fixed, samples, check, progress);
-  }
-  Narrowing narrowing;
-  // One step that left out what it could has done this already.
-  narrowing.minimal = result.fixed.right && widenings.size() == 1 && widenings[0].minimal;
-  if (result.fixed.right && !widenings.empty() && !narrowing.minimal && options.budget != 0.0) {
-    narrowing = Narrow(model, &plan, samples, result, check, options.budget, progress);
-    if (!narrowing.nodes.empty()) {
-      fixed = Apply(model, plan);
-      result = Check(model, fixed, samples, check, progress);
-    }
-  }
-  if (!options.check.save_outputs.empty()) {
+  Repaired repaired = MakeRight(model, samples, ranges, options.plan, check, options.budget, progress);
+  if (check.provider != Provider::kCpu)
+    MakeRightOnDevice(model, samples, ranges, options, check, &repaired, progress);
+  if (!check.save_outputs.empty()) {
     check.plain = true;
-    check.save_outputs = options.check.save_outputs;
-    Check(model, fixed, samples, check, progress);
-    check.plain = false;
+    check.provider = Provider::kCpu;
+    Check(model, repaired.fixed, samples, check, progress);
     check.save_outputs.clear();
+    check.provider = options.check.provider;
   }
-  result.plain = std::move(plain);
-  check.provider = options.check.provider;
-  check.plain = options.check.plain;
-  if (check.provider != Provider::kCpu) CheckOnDevice(model, fixed, samples, check, progress, &result);
-  check.plain = false;
 
-  const bool only_fp32 = std::none_of(plan.nodes.begin(), plan.nodes.end(), [](const NodePlan& node) {
-    return node.precision != Precision::kFp32;
-  });
-  FixResult fix{std::move(ranges),    std::move(plan), std::move(fixed),
-                std::move(result),    std::nullopt,    std::move(widenings),
-                std::move(narrowing), false,           only_fp32};
+  const bool only_fp32 =
+      std::none_of(repaired.plan.nodes.begin(), repaired.plan.nodes.end(),
+                   [](const NodePlan& node) { return node.precision != Precision::kFp32; });
+  FixResult fix{std::move(ranges),
+                std::move(repaired.plan),
+                std::move(repaired.fixed),
+                std::move(repaired.check),
+                std::nullopt,
+                std::move(repaired.widenings),
+                std::move(repaired.narrowing),
+                false,
+                only_fp32};
+  check.plain = false;
   check.ranges = nullptr;
   check.kept_outputs = nullptr;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);
