@@ -29,7 +29,7 @@ struct CheckOptions {
   int threads = 0;
   std::vector<std::filesystem::path> custom_op_libraries;
   /// Hold weights once and one model at a time, slower, as is done for any model whose weights take more than
-  /// 2 GiB in FP32.
+  /// 512 MiB in FP32.
   bool low_memory = false;
   bool plain = true;  ///< Also run the plain FP16 model, for comparison.
   std::string

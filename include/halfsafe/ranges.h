@@ -86,7 +86,7 @@ struct ScanOptions {
   int threads = 0;       ///< 0: one per core.
   bool optimize = true;  ///< ONNX Runtime's graph optimizations; off gives bit-for-bit what Polygraphy sees
                          ///< with them off.
-  /// Hold weights once, slower, as is done for any model whose weights take more than 2 GiB in FP32.
+  /// Hold weights once, slower, as is done for any model whose weights take more than 512 MiB in FP32.
   bool low_memory = false;
   std::vector<std::filesystem::path> custom_op_libraries;
   std::string save_outputs;  ///< Where to write tensors in Polygraphy's output JSON; empty: nowhere.

@@ -50,7 +50,7 @@ void AddRuntime(CLI::App* app, CommonOptions* options) {
 
 void AddLowMemory(CLI::App* app, CommonOptions* options) {
   app->add_flag("--low-memory", options->low_memory,
-                "Hold weights once and one model at a time, slower: what models past 2 GiB get anyway");
+                "Hold weights once and one model at a time, slower: what models past 512 MiB get anyway");
 }
 
 void AddProvider(CLI::App* app, Provider* provider, const std::string& what) {

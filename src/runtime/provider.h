@@ -12,8 +12,8 @@ namespace halfsafe {
 /// ONNX Runtime's name of the CUDA provider.
 inline constexpr char kCudaProvider[] = "CUDAExecutionProvider";
 
-/// Operators whose kernels of the CUDA provider store a sum in FP16 before they go on (ReduceMean divides it),
-/// where their tensors are FP16: seen with ONNX Runtime 1.31 (docs/cuda.md).
+/// Operators whose kernels of the CUDA provider store a sum in FP16 before they go on (ReduceMean divides
+/// it), where their tensors are FP16: seen with ONNX Runtime 1.31 (docs/cuda.md).
 inline constexpr std::array<std::string_view, 2> kCudaSumsInFp16 = {"ReduceMean", "ReduceSum"};
 
 /// The process's one environment of ONNX Runtime.

@@ -4,7 +4,7 @@
 
 #include "model/walk.h"
 #include "runtime/provider.h"
-#include "runtime/session.h"
+#include "runtime/session_model.h"
 #include "runtime/symbolic_shape.h"
 
 namespace halfsafe {

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <onnxruntime_cxx_api.h>
+
+#include <string>
+#include <vector>
+
+#include "halfsafe/model.h"
+#include "halfsafe/ranges.h"
+
+namespace halfsafe {
+
+/// A dense tensor that lies elsewhere.
+struct TensorView {
+  DType dtype = DType::kUndefined;
+  std::vector<int64_t> shape;
+  const void* data = nullptr;
+  size_t count = 0;
+};
+
+/// An output of a run: a view that lives as long as the value it was made from.
+struct OutputView {
+  bool sequence = false;
+  std::vector<TensorView> tensors;   ///< The sequence's, or one.
+  std::vector<Ort::Value> elements;  ///< What the views of a sequence show: ONNX Runtime hands out copies.
+};
+
+/// Throws Error(kBadInput) when the model declares an output that View refuses.
+void RequireComparableOutputs(const Model& model);
+
+/// Views a tensor or a sequence of tensors. Throws Error(kBadInput) for optionals, maps and strings.
+OutputView View(const Ort::Value& value, const std::string& name);
+OutputView View(const OutputValue& value);
+
+/// The bytes behind a view.
+OutputValue CopyOutput(const OutputView& view);
+
+/// The bytes behind a view under the output's name; tensors of a sequence are NAME[0], NAME[1], ...
+std::vector<NamedArray> CopyArrays(const std::string& name, const OutputView& view);
+
+}  // namespace halfsafe

@@ -1,0 +1,175 @@
+#include "runtime/session_model.h"
+
+#include <algorithm>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "model/external_data.h"
+#include "model/graph_index.h"
+#include "model/walk.h"
+
+namespace halfsafe {
+namespace {
+
+/// Gives tensors inside bodies and in attributes their data back: only weights of the main graph can stay
+/// outside.
+void RestoreOtherTensors(const Model& model,
+                         const std::unordered_map<std::string, const onnx::TensorProto*>& weights,
+                         onnx::ModelProto* proto) {
+  std::unordered_set<const onnx::TensorProto*> outside;
+  for (const auto& [name, tensor] : weights) outside.insert(tensor);
+  // Constant nodes became initializers behind the others, so the copies are paired up by graph.
+  const std::function<void(const onnx::GraphProto&, onnx::GraphProto*)> restore =
+      [&](const onnx::GraphProto& from, onnx::GraphProto* to) {
+        const auto fill = [&](const onnx::TensorProto& source, onnx::TensorProto* copy) {
+          if (outside.contains(&source)) return;
+          const TensorBytes raw = model.RawBytes(source);
+          if (IsExternal(source) || !raw.bytes.empty()) PutInside(raw.bytes, copy);
+        };
+        for (int i = 0; i < from.initializer_size(); ++i)
+          fill(from.initializer(i), to->mutable_initializer(i));
+        int next = 0;
+        for (const auto& node : from.node()) {
+          const bool taken =
+              node.output_size() > 0 && weights.contains(node.output(0)) && &from == &model.proto().graph();
+          if (taken) continue;
+          onnx::NodeProto* copy = to->mutable_node(next++);
+          for (int a = 0; a < node.attribute_size(); ++a) {
+            if (node.attribute(a).has_t())
+              fill(node.attribute(a).t(), copy->mutable_attribute(a)->mutable_t());
+            if (node.attribute(a).has_g())
+              restore(node.attribute(a).g(), copy->mutable_attribute(a)->mutable_g());
+          }
+        }
+      };
+  restore(model.proto().graph(), proto->mutable_graph());
+}
+
+/// Weights of a large model up to this size are copied and packed like any other: they don't matter.
+constexpr size_t kSmallToCopy = 64 << 10;
+
+/// Turns the main graph's Constant nodes into initializers. Returns where the data of all initializers lies.
+std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitializers(
+    const Model& model, onnx::GraphProto* graph) {
+  std::unordered_map<std::string, const onnx::TensorProto*> sources;
+  for (const auto& tensor : model.proto().graph().initializer()) sources[tensor.name()] = &tensor;
+  google::protobuf::RepeatedPtrField<onnx::NodeProto> nodes;
+  nodes.Swap(graph->mutable_node());
+  for (int i = 0; i < nodes.size(); ++i) {
+    const onnx::NodeProto& original = model.proto().graph().node(i);
+    const auto* value = FindAttribute(original, "value");
+    const bool constant = original.op_type() == "Constant" && original.domain().empty() && value != nullptr;
+    if (!constant) {
+      graph->add_node()->Swap(nodes.Mutable(i));
+      continue;
+    }
+    onnx::TensorProto* initializer = graph->add_initializer();
+    initializer->Swap(const_cast<onnx::AttributeProto*>(FindAttribute(nodes.Get(i), "value"))->mutable_t());
+    initializer->set_name(original.output(0));
+    sources[original.output(0)] = &value->t();
+  }
+  return sources;
+}
+
+SessionWeight TakeOut(const Model& model, const onnx::TensorProto& source, const std::string& name) {
+  TensorBytes raw = model.RawBytes(source);
+  return {name,
+          static_cast<DType>(source.data_type()),
+          {source.dims().begin(), source.dims().end()},
+          raw.bytes,
+          std::move(raw.owner),
+          false};
+}
+
+/// Operators of ONNX take any operand as an input. Some of ONNX Runtime's own and of libraries need
+/// constants, and compute something else without a word where they don't get them.
+bool MayBeInput(const Model& model, const std::string& name) {
+  const GraphIndex& index = model.index();
+  const std::vector<TensorUse>& uses = index.tensor(index.FindTensor(0, name)).uses;
+  return std::all_of(uses.begin(), uses.end(),
+                     [&](const TensorUse& use) { return index.node(use.node).schema != nullptr; });
+}
+
+/// Makes a weight that each run is given an input of the graph; it may be one already, with a default value.
+void AddInput(const SessionWeight& weight, onnx::GraphProto* graph) {
+  const auto listed = std::find_if(graph->input().begin(), graph->input().end(),
+                                   [&](const auto& input) { return input.name() == weight.name; });
+  if (listed != graph->input().end()) return;
+  auto* input = graph->add_input();
+  input->set_name(weight.name);
+  auto* type = input->mutable_type()->mutable_tensor_type();
+  type->set_elem_type(static_cast<int>(weight.dtype));
+  for (const int64_t dim : weight.shape) type->mutable_shape()->add_dim()->set_dim_value(dim);
+}
+
+/// Says that the values are handed over beside the graph.
+void ReferToMemory(onnx::TensorProto* initializer) {
+  initializer->clear_raw_data();
+  initializer->clear_external_data();
+  initializer->set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
+  auto* entry = initializer->add_external_data();
+  entry->set_key("location");
+  entry->set_value("in-memory");
+}
+
+/// ONNX Runtime refuses two nodes of one name. Other runtimes don't, and no name is needed here.
+void ClearSharedNames(onnx::ModelProto* proto) {
+  for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
+    std::unordered_set<std::string> taken;
+    for (auto& node : *graph->mutable_node()) {
+      if (!taken.insert(node.name()).second) node.clear_name();
+    }
+  }
+}
+
+}  // namespace
+
+bool IsLarge(const Model& model) {
+  constexpr uint64_t kLarge = uint64_t{512} << 20;
+  uint64_t bytes = 0;
+  ForEachTensorConstant(model.proto().graph(), [&](const onnx::TensorProto& tensor) {
+    if (IsFloat(static_cast<DType>(tensor.data_type()))) bytes += TensorElementCount(tensor) * sizeof(float);
+  });
+  return bytes > kLarge;
+}
+
+SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) {
+  SessionModel result;
+  result.source = &model;
+  result.proto = WithoutLargeTensors(model.proto(), options.large);
+  const std::unordered_map<std::string, const onnx::TensorProto*> sources =
+      MoveConstantsToInitializers(model, result.proto.mutable_graph());
+  RestoreOtherTensors(model, sources, &result.proto);
+  const bool feed = options.feed == Feed::kOfAll || (options.feed == Feed::kOfLargeModels && IsLarge(model));
+  onnx::GraphProto* graph = result.proto.mutable_graph();
+  google::protobuf::RepeatedPtrField<onnx::TensorProto> initializers;
+  initializers.Swap(graph->mutable_initializer());
+  for (onnx::TensorProto& initializer : initializers) {
+    const onnx::TensorProto& source = *sources.at(initializer.name());
+    const bool inside = !IsExternal(source) && source.raw_data().empty();
+    const uint64_t size = inside ? 0 : TensorByteSize(source);
+    if (size <=
+        (IsSixteenBit(static_cast<DType>(source.data_type())) ? options.large_16_bit : options.large)) {
+      if (IsExternal(source)) PutInside(model.RawBytes(source).bytes, &initializer);
+      graph->add_initializer()->Swap(&initializer);
+      continue;
+    }
+    SessionWeight weight = TakeOut(model, source, initializer.name());
+    if (options.adapt) {
+      options.adapt(&weight);
+      model.Forget(source);  // Its bytes were most likely read for the last time.
+    }
+    weight.fed = feed && size > kSmallToCopy && IsFloat(weight.dtype) && MayBeInput(model, weight.name);
+    if (weight.fed) {
+      AddInput(weight, graph);
+    } else {
+      ReferToMemory(&initializer);
+      graph->add_initializer()->Swap(&initializer);
+    }
+    result.weights.push_back(std::move(weight));
+  }
+  ClearSharedNames(&result.proto);
+  return result;
+}
+
+}  // namespace halfsafe
