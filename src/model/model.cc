@@ -310,6 +310,7 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     const TensorBytes raw = RawBytes(source);
     if (!external) {
       PutInside(raw.bytes, tensor);
+      Forget(source);
       return;
     }
     // Mapping wants page-aligned offsets.
