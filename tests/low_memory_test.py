@@ -125,6 +125,30 @@ def index_that_breaks() -> Case:
     return Case(b.model(), samples)
 
 
+def turned(op: str) -> ModelProto:
+    """Two products, each transposed, and a weight meet in one operator."""
+    wide, narrow = WIDE, 48
+    b = Builder(17)
+    b.input("x", [8, wide])
+    for side in ("a", "b"):
+        b.weight(f"w{side}", generated_models.random(wide, narrow, seed=ord(side)))
+        b.node("MatMul", ["x", f"w{side}"], f"h{side}")
+        b.node("Transpose", [f"h{side}"], f"t{side}", perm=[1, 0])
+    if op == "Where":
+        b.weight("mask", np.random.default_rng(1).integers(0, 2, (narrow, 8)), bool)
+        b.node("Where", ["mask", "ta", "tb"], "met")
+    elif op == "Concat":
+        b.weight("more", generated_models.random(300, 8, seed=3, scale=50))
+        b.node("Concat", ["ta", "more", "tb"], "met", axis=0)
+    else:
+        b.weight("more", generated_models.random(narrow, 8, seed=3, scale=50))
+        b.node("Sum", ["ta", "more", "tb"], "met")
+    b.weight("last", generated_models.random(8, wide, seed=4))
+    b.node("MatMul", ["met", "last"], "y")
+    b.output("y", [2 * narrow + 300 if op == "Concat" else narrow, wide])
+    return b.model()
+
+
 OWN_CASES = {"wide_bodies": wide_bodies, "wide_defaults": wide_defaults, "four_bits": four_bits}
 
 
@@ -295,6 +319,17 @@ class LowMemoryTest(ToolTest):
                     for command in (["check", folder / "m.onnx"], ["scan"], ["inspect"]):
                         arguments = [] if command[0] == "inspect" else ["--random", "1"]
                         self.tool(command[0], folder / "m.onnx", *command[1:], *arguments, code=None)
+
+    def test_weights_between_transposes(self) -> None:
+        """ONNX Runtime pushes Transposes through operators and turns their weights, which must not be the model's own."""
+        for name, op in (("sum", "Sum"), ("where", "Where"), ("concat", "Concat")):
+            for option in ([], ["--low-memory"]):
+                with self.subTest(op, option=option):
+                    model, data = self.save(turned(op), f"{name}{len(option)}.onnx"), self.save_samples(
+                        generated_models.samples(2, x=(8, WIDE)), f"{name}{len(option)}")
+                    for out, options in (("plain", ["--no-graph-optimizations"]), ("usual", option)):
+                        self.tool("scan", model, "--data", data, "-o", self.folder / f"{out}.json", *options)
+                    self.assert_close(read_json(self.folder / "plain.json"), read_json(self.folder / "usual.json"))
 
     def test_a_file_may_not_ask_for_a_conversion(self) -> None:
         """What models in memory say of weights that are still to be converted means nothing in a file."""

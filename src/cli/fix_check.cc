@@ -79,6 +79,8 @@ struct CheckCommand {
     const bool right = report.check->Right();
     report.verdict = right ? "right" : "not-right";
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
+    if (!widen.empty() && report.check->fixed.right && !right)
+      report.warnings.push_back(fmt::format("{} is as it was: the emulation finds nothing to widen", widen));
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);

@@ -152,7 +152,13 @@ void Observer::ProcessOnDevice(const Tap& tap) {
   if (tap.count == 0) return;
   slot.on_device = true;
   const bool by_rows = slot.rows && tap.dtype == DType::kFloat;
-  device_->Add(tap, by_rows ? std::optional(RowsAlong(*slot.rows, tap.shape)) : std::nullopt);
+  try {
+    device_->Add(tap, by_rows ? std::optional(RowsAlong(*slot.rows, tap.shape)) : std::nullopt);
+  } catch (...) {
+    // ONNX Runtime will say that the sample failed, which it did not.
+    if (!device_failure_) device_failure_ = std::current_exception();
+    throw;
+  }
 }
 
 void Observer::Process(const Tap& tap) {
@@ -207,12 +213,16 @@ std::optional<SampleSums> Observer::InSample(int64_t slot_number) const {
   return SampleSums{AbsMax(slot.sample.values), slot.sample.abs_sum, slot.elements};
 }
 
+void Observer::RethrowDeviceFailure() const {
+  if (device_failure_) std::rethrow_exception(device_failure_);
+}
+
 TensorStats Observer::Result(int64_t slot_number) const {
   const Slot& slot = slots_[static_cast<size_t>(slot_number)];
   TensorStats stats = ToTensorStats(slot.all.values);
   stats.abs_max_sample = slot.abs_max_sample;
   stats.abs_sum = slot.all.abs_sum;
-  stats.row_max_min = slot.all.row_max_min;
+  if (slot.all.row_max_min) stats.row_max_min = *slot.all.row_max_min + 0.0;  // As with min and max.
   return stats;
 }
 

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <exception>
 #include <memory>
 #include <optional>
 #include <span>
@@ -37,6 +38,9 @@ class Observer : public TapHandler {
   /// Adds values of a tensor that no tap sees: a graph input, a recorded tensor.
   void Add(int64_t slot, const Array& array);
 
+  /// Throws what went wrong on the device, if anything did: no sample's fault.
+  void RethrowDeviceFailure() const;
+
   /// What the slot has seen of the current sample; nothing where that is nothing.
   std::optional<SampleSums> InSample(int64_t slot) const;
   /// What the slot has seen of all samples that ended; name, dtype and constant are the caller's to fill.
@@ -67,6 +71,7 @@ class Observer : public TapHandler {
   std::vector<Slot> slots_;
   std::vector<int64_t> in_sample_;  ///< The slots that the current sample has reached.
   std::string sample_;
+  std::exception_ptr device_failure_;
   std::unique_ptr<DeviceStats> device_;
 };
 

@@ -91,7 +91,6 @@ SessionOptions SessionOptionsOf(const ScanOptions& options, Observer* observer) 
   session.optimization = options.optimize ? ORT_ENABLE_ALL : ORT_DISABLE_ALL;
   session.custom_op_libraries = options.custom_op_libraries;
   session.taps = observer;
-  session.share_weights = true;
   return session;
 }
 
@@ -135,7 +134,12 @@ class ObservedRun {
       if (slot >= 0) observer_.Add(slot, input.array);
     }
     session_ = &sessions_.For(sample_);
-    outputs_ = session_->Run(sample_);
+    try {
+      outputs_ = session_->Run(sample_);
+    } catch (const Error&) {
+      observer_.RethrowDeviceFailure();
+      throw;
+    }
     observer_.Gather();
     bounds_.EndSample(InSample(slots_, observer_));
     observer_.EndSample();

@@ -1,6 +1,10 @@
+#include <fmt/format.h>
+#include <onnx/onnx_pb.h>
+
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <set>
 
 #include "halfsafe/halfsafe.h"
 #include "model/graph_index.h"
@@ -38,12 +42,9 @@ struct Repaired {
   Narrowing narrowing;
 };
 
-/// Makes a plan and widens it until the emulation is right, then takes back what need not have been widened.
-Repaired MakeRight(const Model& model, const SampleSource& samples, const RangeTable& ranges,
-                   const PlanOptions& options, CheckOptions check, std::optional<double> budget,
-                   Progress* progress) {
-  Plan plan = MakePlan(model, ranges, options);
-  for (const std::string& warning : plan.warnings) progress->Warn(warning);
+/// Widens a plan until the emulation is right, then takes back what need not have been widened.
+Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, CheckOptions check,
+                   std::optional<double> budget, Progress* progress) {
   Model fixed = Apply(model, plan);
   // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
   check.save_outputs.clear();
@@ -74,34 +75,46 @@ Repaired MakeRight(const Model& model, const SampleSource& samples, const RangeT
   return repaired;
 }
 
-/// The operators of `model` that the provider sums up in FP16, which the emulation doesn't.
-std::vector<std::string> SumsInFp16(const Model& model) {
-  std::vector<std::string> found;
-  for (const std::string_view op : kCudaSumsInFp16) {
-    const auto& nodes = model.index().nodes();
-    if (std::any_of(nodes.begin(), nodes.end(),
-                    [&](const NodeInfo& node) { return node.proto->op_type() == op; }))
-      found.emplace_back(op);
+/// The operators of FP16 nodes of `plan` that the provider sums up in FP16, which the emulation doesn't.
+std::vector<std::string> SumsInFp16(const Model& model, const Plan& plan) {
+  std::set<std::string> found;
+  for (const NodePlan& planned : plan.nodes) {
+    const int id = model.index().FindNode(planned.name);
+    if (id < 0 || planned.precision != Precision::kFp16) continue;
+    const onnx::NodeProto& node = *model.index().node(id).proto;
+    const bool sums =
+        std::find(kCudaSumsInFp16.begin(), kCudaSumsInFp16.end(), node.op_type()) != kCudaSumsInFp16.end();
+    if (sums && node.domain().empty()) found.insert(node.op_type());
   }
-  return found;
+  return {found.begin(), found.end()};
 }
 
-/// Runs what was made right on the GPU too. Where it is wrong there alone, tries again with the operators in
-/// FP32 that the GPU sums up in FP16.
-void MakeRightOnDevice(const Model& model, const SampleSource& samples, const RangeTable& ranges,
-                       const FixOptions& options, const CheckOptions& check, Repaired* repaired,
-                       Progress* progress) {
-  CheckOnDevice(model, repaired->fixed, samples, check, progress, &repaired->check);
-  const std::vector<std::string> sums = SumsInFp16(model);
-  if (!repaired->check.fixed.right || repaired->check.Right() || sums.empty()) return;
+/// Runs what was made right on the GPU too. Where it runs and is wrong there alone, tries again with the
+/// operators in FP32 that the GPU sums up in FP16.
+void MakeRightOnDevice(const Model& model, const SampleSource& samples, const FixOptions& options,
+                       CheckOptions check, Repaired* repaired, Progress* progress) {
+  CheckResult& result = repaired->check;
+  CheckOnDevice(model, repaired->fixed, samples, check, progress, &result);
+  const std::vector<std::string> sums = SumsInFp16(model, repaired->plan);
+  const bool wrong_there_alone =
+      result.fixed.right && !result.device->fixed.right && result.device->fixed.failure.empty();
+  if (!wrong_there_alone || sums.empty()) return;
   PlanOptions wide = options.plan;
   wide.keep_ops.insert(wide.keep_ops.end(), sums.begin(), sums.end());
-  Repaired again = MakeRight(model, samples, ranges, wide, check, options.budget, progress);
+  check.plain = false;  // It is what it was.
+  Repaired again =
+      MakeRight(model, samples, MakePlan(model, *check.ranges, wide), check, options.budget, progress);
   CheckOnDevice(model, again.fixed, samples, check, progress, &again.check);
   if (!again.check.Right()) return;
-  for (const std::string& op : sums)
-    progress->Warn("the GPU sums up " + op + " in FP16, which is wrong here: kept in FP32 (--keep-op " + op +
-                   ")");
+  for (const std::string& op : sums) {
+    again.plan.warnings.push_back(
+        fmt::format("right under emulation and wrong on the GPU, which sums up {0} in FP16: kept in FP32, as "
+                    "by --keep-op {0}",
+                    op));
+    progress->Warn(again.plan.warnings.back());
+  }
+  again.check.plain = std::move(result.plain);
+  again.check.device->plain = std::move(result.device->plain);
   *repaired = std::move(again);
 }
 
@@ -122,9 +135,11 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   CheckOptions check = options.check;
   check.ranges = &ranges;
   check.kept_outputs = &outputs;
-  Repaired repaired = MakeRight(model, samples, ranges, options.plan, check, options.budget, progress);
+  Plan plan = MakePlan(model, ranges, options.plan);
+  for (const std::string& warning : plan.warnings) progress->Warn(warning);
+  Repaired repaired = MakeRight(model, samples, std::move(plan), check, options.budget, progress);
   if (check.provider != Provider::kCpu)
-    MakeRightOnDevice(model, samples, ranges, options, check, &repaired, progress);
+    MakeRightOnDevice(model, samples, options, check, &repaired, progress);
   if (!check.save_outputs.empty()) {
     check.plain = true;
     check.provider = Provider::kCpu;

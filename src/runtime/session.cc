@@ -85,7 +85,8 @@ class ForgetMeanwhile {
   explicit ForgetMeanwhile(const SessionModel& model) {
     constexpr size_t kWorthIt = 32 << 20;
     size_t size = 0;
-    for (const SessionWeight& weight : model.weights) size += weight.fed ? 0 : weight.bytes.size();
+    for (const SessionWeight& weight : model.weights)
+      size += weight.fed || weight.owner != nullptr ? 0 : weight.bytes.size();
     if (size < kWorthIt) return;
     thread_ = std::jthread([source = model.source](const std::stop_token& stop) {
       std::mutex mutex;
@@ -125,7 +126,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     for (const auto& library : options.custom_op_libraries) {
       native.RegisterCustomOpsLibrary(std::filesystem::absolute(library).c_str());
     }
-    AddWeights(model, options, &native);
+    AddWeights(model, &native);
     std::string text;
     if (!model.proto.SerializeToString(&text))
       throw BadInput("the model's graph is larger than 2 GiB without its weights");
@@ -158,8 +159,7 @@ void Session::AddTaps(const SessionModel& model, const SessionOptions& options, 
   native->Add(ops_->domain);
 }
 
-void Session::AddWeights(const SessionModel& model, const SessionOptions& options,
-                         Ort::SessionOptions* native) {
+void Session::AddWeights(const SessionModel& model, Ort::SessionOptions* native) {
   std::vector<std::string> names;
   const std::unordered_set<std::string> kept = KeptWeights(model.proto);
   for (const SessionWeight& weight : model.weights) {
@@ -168,9 +168,6 @@ void Session::AddWeights(const SessionModel& model, const SessionOptions& option
     } else if (kept.contains(weight.name)) {
       names.push_back(weight.name);
       weights_.push_back(Wrap(weight.dtype, weight.shape, weight.bytes));
-      // Named twice: as the graph's data, for what ONNX Runtime computes beforehand, and in place of its
-      // copy.
-      if (options.share_weights) native->AddInitializer(weight.name.c_str(), weights_.back());
     }
   }
   if (!names.empty()) native->AddExternalInitializers(names, weights_);

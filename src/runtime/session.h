@@ -23,8 +23,6 @@ struct SessionOptions {
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
   TapHandler* taps = nullptr;  ///< Must outlive the session.
-  /// Weights that no kernel wants packed are read where they lie: the model must outlive the session.
-  bool share_weights = false;
 };
 
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
@@ -46,7 +44,7 @@ class Session {
  private:
   struct Ops;
   void AddTaps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native);
-  void AddWeights(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native);
+  void AddWeights(const SessionModel& model, Ort::SessionOptions* native);
 
   std::unique_ptr<Ops> ops_;
   std::vector<SessionWeight> fed_;

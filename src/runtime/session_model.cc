@@ -90,6 +90,17 @@ bool MayBeInput(const Model& model, const std::string& name) {
                      [&](const TensorUse& use) { return index.node(use.node).schema != nullptr; });
 }
 
+/// Whether a weight is nothing but rows to pick from, as embeddings are: no kernel packs it.
+bool IsLookedUp(const Model& model, const std::string& name) {
+  const GraphIndex& index = model.index();
+  const TensorInfo& tensor = index.tensor(index.FindTensor(0, name));
+  return !tensor.uses.empty() && !tensor.graph_output &&
+         std::all_of(tensor.uses.begin(), tensor.uses.end(), [&](const TensorUse& use) {
+           const onnx::NodeProto& node = *index.node(use.node).proto;
+           return node.op_type() == "Gather" && node.domain().empty() && use.slot == 0;
+         });
+}
+
 /// Makes a weight that each run is given an input of the graph; it may be one already, with a default value.
 void AddInput(const SessionWeight& weight, onnx::GraphProto* graph) {
   const auto listed = std::find_if(graph->input().begin(), graph->input().end(),
@@ -159,7 +170,8 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
       options.adapt(&weight);
       model.Forget(source);  // Its bytes were most likely read for the last time.
     }
-    weight.fed = feed && size > kSmallToCopy && IsFloat(weight.dtype) && MayBeInput(model, weight.name);
+    weight.fed = size > kSmallToCopy && IsFloat(weight.dtype) && options.feed != Feed::kOfNone &&
+                 (IsLookedUp(model, weight.name) || (feed && MayBeInput(model, weight.name)));
     if (weight.fed) {
       AddInput(weight, graph);
     } else {

@@ -36,11 +36,12 @@ struct SessionModel {
   std::vector<Chain> chains;  ///< What the graph's Chain nodes compute, by their attribute `chain`.
 };
 
-/// Which models' weights are fed.
+/// Which models' weights are fed. Those that are only looked up are in either case.
 enum class Feed {
   kOfLargeModels,  ///< See IsLarge.
   kOfAll,
-  kOfNone,  ///< Right where runs are elsewhere, and would have to send the weights there each time.
+  kOfNone,  ///< Not even these: right where runs are elsewhere, and would have to send the weights there each
+            ///< time.
 };
 
 /// What of a model lies outside the graph.

@@ -80,6 +80,7 @@ class CudaStats : public DeviceStats {
   /// ONNX Runtime's streams don't wait for the one that this uses, nor it for them.
   void BeginSample() override {
     Require(cudaDeviceSynchronize(), "finish what was queued");
+    last_stream_ = nullptr;  // It goes with its session.
     Require(cudaMemset(accumulators_.get(), 0, slots_ * sizeof(cuda::Accumulator)), "clear memory");
     for (const auto& [slot, wide] : wide_)
       Require(cudaMemset(wide.get(), 0, cuda::kWideBins * sizeof(cuda::Count)), "clear memory");
@@ -88,6 +89,9 @@ class CudaStats : public DeviceStats {
 
   void Add(const Tap& tap, const std::optional<Rows>& rows) override {
     const auto stream = static_cast<cudaStream_t>(tap.stream);
+    // Launches of two streams, as a body's might be, would meet in one place.
+    if (stream != last_stream_) Require(cudaStreamSynchronize(last_stream_), "finish what was queued");
+    last_stream_ = stream;
     if (tap.output != tap.input) {
       Require(cudaMemcpyAsync(tap.output, tap.input, tap.count * DTypeSize(tap.dtype),
                               cudaMemcpyDeviceToDevice, stream),
@@ -140,6 +144,7 @@ class CudaStats : public DeviceStats {
   DeviceMemory<cuda::Accumulator> accumulators_;  ///< By slot.
   PinnedMemory<cuda::Accumulator> on_host_;       ///< The same, once a sample has run.
   DeviceMemory<cuda::Meeting> meeting_;           ///< A session's stream runs one launch after the other.
+  cudaStream_t last_stream_ = nullptr;            ///< Of the last launch.
   std::unordered_map<int64_t, DeviceMemory<cuda::Count>> wide_;  ///< By slot.
 };
 
