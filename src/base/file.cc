@@ -62,12 +62,12 @@ MappedFile::~MappedFile() {
 }
 
 void MappedFile::Forget(std::span<const std::byte> part) const {
-  static const auto kPage = static_cast<uintptr_t>(sysconf(_SC_PAGESIZE));
-  const auto begin = reinterpret_cast<uintptr_t>(part.data()) / kPage * kPage;
-  const auto end = reinterpret_cast<uintptr_t>(part.data() + part.size());
+  static const auto kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
+  if (part.empty()) return;
+  const size_t before = static_cast<size_t>(part.data() - data_) % kPage;  // Mappings begin with a page.
   // Pages of a private mapping that nobody wrote to are the file's own. Failing costs memory and nothing
   // else.
-  if (end > begin) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+  madvise(const_cast<std::byte*>(part.data() - before), part.size() + before, MADV_DONTNEED);
 }
 
 AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {

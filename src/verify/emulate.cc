@@ -69,7 +69,7 @@ std::shared_ptr<const float[]> WidenedValues(const SessionWeight& weight) {
     if (weight.dtype == DType::kFloat16) {
       HalfToFloats(bits.data(), size, values.get() + begin);
     } else {
-      std::transform(bits.begin(), bits.begin() + size, values.get() + begin, Bfloat16Value);
+      std::transform(bits.data(), bits.data() + size, values.get() + begin, Bfloat16Value);
     }
   }
   return values;
@@ -145,7 +145,7 @@ void Unround(const FloatView& unrounded, DType dtype, SessionWeight* given) {
         changed = std::make_shared_for_overwrite<float[]>(values.size());
         std::copy(values.begin(), values.end(), changed.get());
       }
-      changed[begin + i] = rounded[begin + i];
+      changed.get()[begin + i] = rounded[begin + i];
     }
   }
   const float* const result = changed != nullptr ? changed.get() : values.data();
