@@ -7,13 +7,13 @@
 #include "verify/compare.h"
 
 namespace halfsafe {
-namespace {
-
 std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::vector<std::string>& names) {
   std::vector<OutputView> views;
   for (size_t i = 0; i < values.size(); ++i) views.push_back(View(values[i], names[i]));
   return views;
 }
+
+namespace {
 
 std::vector<std::string> OutputNames(const Model& model) {
   std::vector<std::string> names;
@@ -93,6 +93,24 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
   return outputs;
 }
 
+void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
+                const std::vector<OutputView>& outputs, const std::string& sample, const Tolerance& tolerance,
+                ModelErrors* errors) {
+  errors->outputs.resize(names.size());
+  for (size_t i = 0; i < names.size(); ++i) {
+    errors->outputs[i].name = names[i];
+    CompareOutput(reference.views[i], outputs[i], sample, tolerance, &errors->outputs[i]);
+  }
+}
+
+void Conclude(ModelErrors* errors) {
+  errors->right = errors->failure.empty();
+  for (const OutputError& output : errors->outputs) {
+    errors->right = errors->right && output.right;
+    if (output.new_nonfinite > 0) errors->nonfinite_outputs.push_back(output.name);
+  }
+}
+
 Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
                      WidenedWeights* weights)
     : model_(model),
@@ -126,19 +144,11 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
 
 void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference,
                         const RunOutputs& outputs, const Tolerance& tolerance) {
-  errors.outputs.resize(names.size());
-  for (size_t i = 0; i < names.size(); ++i) {
-    errors.outputs[i].name = names[i];
-    CompareOutput(reference.views[i], outputs.views[i], outputs.sample->name, tolerance, &errors.outputs[i]);
-  }
+  CompareAll(names, reference, outputs.views, outputs.sample->name, tolerance, &errors);
 }
 
 void Candidate::Finish(const std::function<bool(const std::string&, bool)>& finite_before) {
-  errors.right = errors.failure.empty();
-  for (const OutputError& output : errors.outputs) {
-    errors.right = errors.right && output.right;
-    if (output.new_nonfinite > 0) errors.nonfinite_outputs.push_back(output.name);
-  }
+  Conclude(&errors);
   const GraphIndex& index = model_.index();
   for (const RoundedTensor& tensor : rounder_.tensors) {
     const auto report = [&](const std::string& sample, bool nan, std::optional<FirstNonFinite>* first) {

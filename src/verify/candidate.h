@@ -20,6 +20,9 @@ struct RunOutputs {
   std::vector<OutputView> views;
 };
 
+/// Views of what a run gave out, whose outputs have these names.
+std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::vector<std::string>& names);
+
 /// The position of the sample of this name; the first's where there is none.
 uint64_t FindSample(const SampleSource& samples, const std::string& name);
 
@@ -54,6 +57,15 @@ class Reference {
   SessionModel session_model_;
   std::unique_ptr<SessionCache> sessions_;
 };
+
+/// Adds a sample's outputs to `errors`, one entry for each of `names`.
+void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
+                const std::vector<OutputView>& outputs, const std::string& sample, const Tolerance& tolerance,
+                ModelErrors* errors);
+
+/// Says in `errors`, once all samples have run, whether they are those of a right model, and where it isn't
+/// finite.
+void Conclude(ModelErrors* errors);
 
 /// A model with 16-bit tensors under emulation, and how its outputs differ from the reference's.
 class Candidate {

@@ -8,7 +8,6 @@
 #include "halfsafe/rewrite.h"
 #include "model/runnable.h"
 #include "verify/candidate.h"
-#include "verify/compare.h"
 
 namespace halfsafe {
 namespace {
@@ -33,24 +32,11 @@ class NativeModel {
     try {
       const Sample typed = InItsTypes(sample);
       const std::vector<Ort::Value> values = sessions_->For(typed).Run(typed);
-      errors.outputs.resize(names.size());
-      for (size_t i = 0; i < names.size(); ++i) {
-        errors.outputs[i].name = names[i];
-        CompareOutput(expected.views[i], View(values[i], names[i]), sample.name, tolerance,
-                      &errors.outputs[i]);
-      }
+      CompareAll(names, expected, Views(values, names), sample.name, tolerance, &errors);
     } catch (const Error& error) {
       if (error.code() != ExitCode::kBadInput) throw;
       errors.failure = error.what();
       errors.failure_sample = sample.name;
-    }
-  }
-
-  void Finish() {
-    errors.right = errors.failure.empty();
-    for (const OutputError& output : errors.outputs) {
-      errors.right = errors.right && output.right;
-      if (output.new_nonfinite > 0) errors.nonfinite_outputs.push_back(output.name);
     }
   }
 
@@ -100,8 +86,8 @@ void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const 
     progress->Step();
   }
   progress->End();
-  fixed.Finish();
-  if (plain) plain->Finish();
+  Conclude(&fixed.errors);
+  if (plain) Conclude(&plain->errors);
   DeviceErrors device;
   device.fixed = std::move(fixed.errors);
   if (plain) device.plain = std::move(plain->errors);
