@@ -39,9 +39,22 @@ struct CheckOptions {
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
   /// Where the original was raised to another opset: as it was before. Its results are what is right.
   const Model* reference = nullptr;
+  bool per_sample = false;    ///< Fill OutputError::samples: memory then grows with samples.
+  bool fixed_ranges = false;  ///< Fill CheckResult::fixed_ranges.
   /// On CUDA, plain FP16 and the fixed model also run on the GPU, whose kernels are really FP16. Reference
   /// and emulation stay on the CPU.
   Provider provider = Provider::kCpu;
+};
+
+/// How one output differs from FP32's in one sample. The fields mean what OutputError's of the same names do.
+struct SampleError {
+  std::string sample;
+  double rel_l2 = 0.0;
+  double max_abs = 0.0;
+  uint64_t new_nonfinite = 0;
+  uint64_t flips = 0;
+  double flip_share = 0.0;
+  bool right = true;
 };
 
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
@@ -49,19 +62,20 @@ struct CheckOptions {
 struct OutputError {
   std::string name;
   DType dtype = DType::kFloat;
-  uint64_t count = 0;          ///< Elements over all samples.
-  double rel_l2 = 0.0;         ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
-  std::string rel_l2_sample;   ///< Where it was worst; for integers, where most elements differ.
-  double max_abs = 0.0;        ///< Largest |y - ref|.
-  double max_rel = 0.0;        ///< Largest |y - ref| / max |ref| of the sample.
-  double mean_abs = 0.0;       ///< Largest over samples of the mean |y - ref|.
-  double cosine = 1.0;         ///< Smallest cosine of y and ref.
-  double needed_atol = 0.0;    ///< The atol that would have passed with the given rtol.
-  uint64_t new_nonfinite = 0;  ///< Not finite here, finite in FP32.
-  uint64_t flips = 0;          ///< Differing elements of integer and bool outputs.
-  double flip_share = 0.0;     ///< Largest share of differing elements in one sample.
-  std::string problem;         ///< A shape, a type or an infinity that differs; empty otherwise.
-  bool right = true;           ///< Within the tolerance on every sample.
+  uint64_t count = 0;                ///< Elements over all samples.
+  double rel_l2 = 0.0;               ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
+  std::string rel_l2_sample;         ///< Where it was worst; for integers, where most elements differ.
+  double max_abs = 0.0;              ///< Largest |y - ref|.
+  double max_rel = 0.0;              ///< Largest |y - ref| / max |ref| of the sample.
+  double mean_abs = 0.0;             ///< Largest over samples of the mean |y - ref|.
+  double cosine = 1.0;               ///< Smallest cosine of y and ref.
+  double needed_atol = 0.0;          ///< The atol that would have passed with the given rtol.
+  uint64_t new_nonfinite = 0;        ///< Not finite here, finite in FP32.
+  uint64_t flips = 0;                ///< Differing elements of integer and bool outputs.
+  double flip_share = 0.0;           ///< Largest share of differing elements in one sample.
+  std::string problem;               ///< A shape, a type or an infinity that differs; empty otherwise.
+  bool right = true;                 ///< Within the tolerance on every sample.
+  std::vector<SampleError> samples;  ///< In the order in which they ran; only where asked for.
 };
 
 /// Where a model stops being finite.
@@ -94,6 +108,9 @@ struct CheckResult {
   std::optional<ModelErrors> plain;
   ModelErrors fixed;
   std::optional<DeviceErrors> device;  ///< Where the check ran them there too.
+  /// What the float tensors of the fixed model did under emulation, by the names that they have there and as
+  /// they are stored, and its weights; in graph order. Only where asked for.
+  std::optional<RangeTable> fixed_ranges;
   /// The fixed model is right wherever it was run.
   bool Right() const { return fixed.right && (!device || device->fixed.right); }
 };

@@ -94,12 +94,14 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
 }
 
 void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
-                const std::vector<OutputView>& outputs, const std::string& sample, const Tolerance& tolerance,
-                ModelErrors* errors) {
+                const std::vector<OutputView>& outputs, const std::string& sample,
+                const CheckOptions& options, ModelErrors* errors) {
   errors->outputs.resize(names.size());
   for (size_t i = 0; i < names.size(); ++i) {
-    errors->outputs[i].name = names[i];
-    CompareOutput(reference.views[i], outputs[i], sample, tolerance, &errors->outputs[i]);
+    OutputError& output = errors->outputs[i];
+    output.name = names[i];
+    SampleError found = CompareOutput(reference.views[i], outputs[i], sample, options.tolerance, &output);
+    if (options.per_sample) output.samples.push_back(std::move(found));
   }
 }
 
@@ -112,10 +114,11 @@ void Conclude(ModelErrors* errors) {
 }
 
 Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
-                     WidenedWeights* weights)
+                     WidenedWeights* weights, bool ranges)
     : model_(model),
       inputs_(model.Inputs()),
-      session_model_(EmulateHalf(model, &rounder_, weights, FeedOf(options))) {
+      session_model_(EmulateHalf(model, &rounder_, weights, FeedOf(options), ranges)) {
+  if (ranges) ranges_ = std::make_unique<StoredRanges>(model, &rounder_);
   SessionOptions session = SessionOptionsOf(options);
   session.taps = &rounder_;
   session.beside_another = beside_another;
@@ -127,6 +130,7 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
   rounder_.BeginSample(sample.name);
   RunOutputs outputs;
   outputs.sample = std::make_shared<Sample>(EmulatedInputs(sample, inputs_));
+  if (ranges_) ranges_->BeginSample(*outputs.sample);
   try {
     Session& session = sessions_->For(*outputs.sample);
     outputs.values = session.Run(*outputs.sample);
@@ -139,12 +143,13 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
     errors.failure_sample = sample.name;
     return std::nullopt;
   }
+  if (ranges_) ranges_->EndSample();
   return outputs;
 }
 
 void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference,
-                        const RunOutputs& outputs, const Tolerance& tolerance) {
-  CompareAll(names, reference, outputs.views, outputs.sample->name, tolerance, &errors);
+                        const RunOutputs& outputs, const CheckOptions& options) {
+  CompareAll(names, reference, outputs.views, outputs.sample->name, options, &errors);
 }
 
 void Candidate::Finish(const std::function<bool(const std::string&, bool)>& finite_before) {
@@ -159,6 +164,10 @@ void Candidate::Finish(const std::function<bool(const std::string&, bool)>& fini
     report(tensor.inf_sample, false, &errors.first_inf);
     report(tensor.nan_sample, true, &errors.first_nan);
   }
+}
+
+std::optional<RangeTable> Candidate::Ranges() const {
+  return ranges_ ? std::optional(ranges_->Table()) : std::nullopt;
 }
 
 void Candidate::Close() {

@@ -2,6 +2,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -9,6 +10,7 @@
 #include "runtime/session_cache.h"
 #include "verify/emulate.h"
 #include "verify/output_store.h"
+#include "verify/stored_ranges.h"
 
 namespace halfsafe {
 
@@ -60,8 +62,8 @@ class Reference {
 
 /// Adds a sample's outputs to `errors`, one entry for each of `names`.
 void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
-                const std::vector<OutputView>& outputs, const std::string& sample, const Tolerance& tolerance,
-                ModelErrors* errors);
+                const std::vector<OutputView>& outputs, const std::string& sample,
+                const CheckOptions& options, ModelErrors* errors);
 
 /// Says in `errors`, once all samples have run, whether they are those of a right model, and where it isn't
 /// finite.
@@ -70,19 +72,21 @@ void Conclude(ModelErrors* errors);
 /// A model with 16-bit tensors under emulation, and how its outputs differ from the reference's.
 class Candidate {
  public:
-  /// `beside_another` is for two candidates that run at the same time.
+  /// `beside_another` is for two candidates that run at the same time; `ranges` keeps what Ranges() tells.
   Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,
-            WidenedWeights* weights);
+            WidenedWeights* weights, bool ranges = false);
 
   /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is
   /// returned.
   std::optional<RunOutputs> Run(const Sample& sample);
   void Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
-               const Tolerance& tolerance);
+               const CheckOptions& options);
   /// Completes `errors`. `finite_before` tells whether a tensor has no infinite (or no NaN) values in FP32.
   void Finish(const std::function<bool(const std::string& tensor, bool nan)>& finite_before);
   /// Whether any tensor stopped being finite.
   bool AnyNonFinite() const;
+  /// What the model's tensors did in the samples that ran, where that was kept.
+  std::optional<RangeTable> Ranges() const;
   /// Lets go of the sessions and their weights; nothing can be run any more.
   void Close();
 
@@ -92,6 +96,7 @@ class Candidate {
   const Model& model_;
   std::vector<InputSpec> inputs_;
   Rounder rounder_;
+  std::unique_ptr<StoredRanges> ranges_;
   SessionModel session_model_;
   std::unique_ptr<SessionCache> sessions_;
 };

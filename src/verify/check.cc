@@ -125,6 +125,7 @@ struct Entrant {
   const char* name;
   const Model* model;
   std::vector<Recorder*> recorders;
+  bool ranges = false;  ///< Whether its tensors' ranges are wanted.
   std::unique_ptr<Candidate> candidate = nullptr;
 };
 
@@ -147,8 +148,9 @@ class Course {
     const bool at_once = entrants.size() > 1 && ServesTwoSessions(options_.threads);
     WidenedWeights shared;
     for (Entrant& entrant : entrants) {
-      entrant.candidate = std::make_unique<Candidate>(*entrant.model, options_, same_shapes_, at_once,
-                                                      entrants.size() > 1 ? &shared : nullptr);
+      entrant.candidate =
+          std::make_unique<Candidate>(*entrant.model, options_, same_shapes_, at_once,
+                                      entrants.size() > 1 ? &shared : nullptr, entrant.ranges);
     }
     progress_.Begin(stage, samples_.size());
     for (uint64_t i = 0; i < samples_.size(); ++i) {
@@ -179,7 +181,7 @@ class Course {
   void RunOne(Entrant* entrant, const Sample& sample, const RunOutputs& expected) {
     const std::optional<RunOutputs> outputs = entrant->candidate->Run(sample);
     if (!outputs) return;
-    entrant->candidate->Compare(reference_.names(), expected, *outputs, options_.tolerance);
+    entrant->candidate->Compare(reference_.names(), expected, *outputs, options_);
     for (Recorder* recorder : entrant->recorders) recorder->Add(reference_.names(), *outputs);
   }
 
@@ -234,7 +236,7 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   Recorder save_fixed(options.save_outputs, "fixed");
   std::vector<Entrant> entrants;
   if (plain_model) entrants.push_back({"fp16", &*plain_model, {&save_plain}});
-  entrants.push_back({"fixed", &fixed, {&save_fixed}});
+  entrants.push_back({"fixed", &fixed, {&save_fixed}, options.fixed_ranges});
   if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
 
   Reference reference(original, options, same_shapes);
@@ -253,6 +255,7 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   Blame(original, samples, options, entrants);
   CheckResult result;
   result.samples = samples.size();
+  result.fixed_ranges = entrants.back().candidate->Ranges();
   result.fixed = std::move(entrants.back().candidate->errors);
   if (plain_model) result.plain = std::move(entrants.front().candidate->errors);
   if (plain_is_fixed) result.plain = result.fixed;

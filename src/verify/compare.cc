@@ -59,8 +59,8 @@ void AddTensor(const TensorView& reference, const TensorView& output, double rto
   }
 }
 
-void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
-                   const Tolerance& tolerance, OutputError* error) {
+SampleError CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
+                          const Tolerance& tolerance, OutputError* error) {
   Sums sums;
   for (size_t i = 0; i < reference.tensors.size(); ++i)
     AddTensor(reference.tensors[i], output.tensors[i], tolerance.rtol.value_or(0.0), &sums);
@@ -75,7 +75,6 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
   }
   error->new_nonfinite += sums.new_nonfinite;
   if (sums.changed_nonfinite > 0) {
-    error->right = false;
     error->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}",
                                  sums.changed_nonfinite, sample);
   }
@@ -89,7 +88,9 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
   error->needed_atol = std::max(error->needed_atol, sums.needed_atol);
   const bool element_wise = tolerance.rtol.has_value() || tolerance.atol.has_value();
   const bool elements_fit = !element_wise || sums.needed_atol <= tolerance.atol.value_or(0.0);
-  if (!(rel_l2 <= tolerance.rel_l2) || !elements_fit || sums.new_nonfinite > 0) error->right = false;
+  const bool right =
+      rel_l2 <= tolerance.rel_l2 && elements_fit && sums.new_nonfinite == 0 && sums.changed_nonfinite == 0;
+  return {sample, rel_l2, sums.max_abs, sums.new_nonfinite, 0, 0.0, right};
 }
 
 /// Elements that differ.
@@ -103,8 +104,8 @@ uint64_t CountFlips(const TensorView& reference, const TensorView& output) {
   return flips;
 }
 
-void CompareExactly(const OutputView& reference, const OutputView& output, uint64_t count,
-                    const std::string& sample, const Tolerance& tolerance, OutputError* error) {
+SampleError CompareExactly(const OutputView& reference, const OutputView& output, uint64_t count,
+                           const std::string& sample, const Tolerance& tolerance, OutputError* error) {
   uint64_t flips = 0;
   for (size_t i = 0; i < reference.tensors.size(); ++i)
     flips += CountFlips(reference.tensors[i], output.tensors[i]);
@@ -112,7 +113,7 @@ void CompareExactly(const OutputView& reference, const OutputView& output, uint6
   const double share = count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(count);
   if (share > error->flip_share || error->rel_l2_sample.empty()) error->rel_l2_sample = sample;
   error->flip_share = std::max(error->flip_share, share);
-  if (share > tolerance.max_flips) error->right = false;
+  return {sample, 0.0, 0.0, 0, flips, share, share <= tolerance.max_flips};
 }
 
 std::string Describe(const OutputView& view) {
@@ -140,8 +141,8 @@ std::string Mismatch(const OutputView& reference, const OutputView& output, cons
 
 }  // namespace
 
-void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
-                   const Tolerance& tolerance, OutputError* error) {
+SampleError CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
+                          const Tolerance& tolerance, OutputError* error) {
   uint64_t count = 0;
   for (const TensorView& tensor : reference.tensors) {
     count += tensor.count;
@@ -152,13 +153,13 @@ void CompareOutput(const OutputView& reference, const OutputView& output, const 
     error->right = false;
     error->rel_l2_sample = sample;
     error->problem = problem;
-    return;
+    return {sample, INFINITY, INFINITY, 0, 0, 1.0, false};
   }
-  if (IsFloat(error->dtype)) {
-    CompareFloats(reference, output, sample, tolerance, error);
-  } else {
-    CompareExactly(reference, output, count, sample, tolerance, error);
-  }
+  SampleError found = IsFloat(error->dtype)
+                          ? CompareFloats(reference, output, sample, tolerance, error)
+                          : CompareExactly(reference, output, count, sample, tolerance, error);
+  error->right = error->right && found.right;
+  return found;
 }
 
 }  // namespace halfsafe

@@ -5,9 +5,9 @@
 
 namespace halfsafe {
 
-/// Adds one sample's output to `error`. Floats of any type are compared by value, all other types for
-/// equality.
-void CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
-                   const Tolerance& tolerance, OutputError* error);
+/// Adds one sample's output to `error`, and returns what it added. Floats of any type are compared by value,
+/// all other types for equality.
+SampleError CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
+                          const Tolerance& tolerance, OutputError* error);
 
 }  // namespace halfsafe

@@ -14,6 +14,7 @@
 #include "model/external_data.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
+#include "observe/observer.h"
 
 namespace halfsafe {
 namespace {
@@ -107,6 +108,12 @@ bool NeedsRounding(const GraphIndex& index, const TensorInfo& tensor) {
   return node.bodies.empty() && TraitsOf(*node.proto).values == Values::kNew;
 }
 
+/// Whether the tensor can pass a tap of FP32 values.
+bool IsVisible(const TensorInfo& tensor) {
+  const bool emulated = tensor.dtype == DType::kFloat || IsSixteenBit(tensor.dtype);
+  return tensor.is_tensor && emulated && tensor.kind == TensorKind::kActivation;
+}
+
 /// The model with every 16-bit type replaced by FP32, not yet rounding anything.
 SessionModel WidenedModel(const Model& typed, WeightOptions options, WidenedWeights* shared) {
   options.adapt = [&](SessionWeight* weight) { WidenWeight(weight, shared); };
@@ -171,9 +178,18 @@ bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const Tensor
 }  // namespace
 
 void Rounder::Process(const Tap& tap) {
+  Round(tap);
+  if (observer == nullptr) return;
+  Tap stored = tap;
+  stored.input = tap.output;
+  observer->Process(stored);
+}
+
+void Rounder::Round(const Tap& tap) {
   RoundedTensor& tensor = tensors[static_cast<size_t>(tap.id)];
   tensor.elements = tap.count;
-  if (!enabled.empty() && !enabled[static_cast<size_t>(tap.id)]) {
+  const bool off = !enabled.empty() && !enabled[static_cast<size_t>(tap.id)];
+  if (off || tensor.dtype == DType::kFloat) {
     if (tap.output != tap.input) std::memcpy(tap.output, tap.input, tap.count * sizeof(float));
     return;
   }
@@ -203,10 +219,13 @@ void Rounder::Process(const Tap& tap) {
     tensor.nan_sample = sample_;
 }
 
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed) {
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed,
+                         bool all_floats) {
   const GraphIndex& index = typed.index();
   for (const TensorInfo& tensor : index.tensors()) {
-    if (NeedsRounding(index, tensor)) rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
+    const bool rounded = NeedsRounding(index, tensor);
+    if (rounded || (all_floats && IsVisible(tensor)))
+      rounder->tensors.push_back({tensor.name, rounded ? tensor.dtype : DType::kFloat, "", "", 0});
   }
   WeightOptions weights;
   weights.feed = feed;

@@ -11,11 +11,13 @@
 
 namespace halfsafe {
 
-/// A tensor that the emulation rounds.
+class Observer;
+
+/// A tensor that the emulation rounds, or only looks at.
 struct RoundedTensor {
   std::string name;
-  DType dtype = DType::kFloat16;
-  std::string inf_sample;  ///< The first sample that made it infinite; empty when none did.
+  DType dtype = DType::kFloat16;  ///< FLOAT: passed on as it is.
+  std::string inf_sample;         ///< The first sample that made it infinite; empty when none did.
   std::string nan_sample;
   uint64_t elements = 0;  ///< In the last run.
 };
@@ -28,8 +30,11 @@ class Rounder : public TapHandler {
 
   std::vector<RoundedTensor> tensors;  ///< By tap id, in graph order.
   std::vector<bool> enabled;           ///< By tap id: whether to round. Empty: all do.
+  Observer* observer = nullptr;        ///< Sees what became of the tensors, by tap id; may be nullptr.
 
  private:
+  void Round(const Tap& tap);
+
   std::string sample_;
 };
 
@@ -46,8 +51,10 @@ struct WidenedWeights {
 /// `typed`, a model with FP16 or BF16 tensors, as an FP32 model for ONNX Runtime: weights of 16 bits become
 /// the FP32 values they hold, and every computed tensor of 16 bits passes a tap that rounds it. Results that
 /// only pick among rounded values are not rounded again. Fills `rounder->tensors`; takes weights from
-/// `shared` (may be nullptr) and adds to it. `feed`: see WeightOptions.
-SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed);
+/// `shared` (may be nullptr) and adds to it. `feed`: see WeightOptions. With `all_floats` what is not rounded
+/// passes a tap too: FP32 results, and those that only pick among others.
+SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* shared, Feed feed,
+                         bool all_floats = false);
 
 /// The same with every rounding behind a tap that can be switched: the 16-bit weights of the main graph too,
 /// whose taps get their values from `unrounded`, the same model in FP32, which must outlive the result.

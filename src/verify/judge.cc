@@ -48,7 +48,7 @@ bool Judge::RightOn(uint64_t index, Candidate* candidate) {
   const std::optional<RunOutputs> outputs = candidate->Run(sample);
   if (!outputs) return false;
   const RunOutputs expected = reference_.Run(index, sample);
-  candidate->Compare(reference_.names(), expected, *outputs, options_.tolerance);
+  candidate->Compare(reference_.names(), expected, *outputs, options_);
   const std::vector<OutputError>& errors = candidate->errors.outputs;
   return std::all_of(errors.begin(), errors.end(), [](const OutputError& error) { return error.right; });
 }
