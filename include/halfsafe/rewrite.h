@@ -1,14 +1,39 @@
 #pragma once
 
+#include <string>
+#include <vector>
+
 #include "halfsafe/model.h"
 #include "halfsafe/plan.h"
 
+namespace onnx {
+class NodeProto;
+}
+
 namespace halfsafe {
+
+/// Why a node of a fixed model is as it is, in words. It stands in the node's metadata_props, which viewers
+/// such as Netron show, under the names of these fields behind "halfsafe.". Empty: not said.
+struct NodeFindings {
+  std::string precision;  ///< "fp32" or "bf16"; FP16 needs no word.
+  std::string reason;     ///< NodePlan's.
+  std::string evidence;   ///< NodePlan's.
+  std::string rescaled;   ///< Results, constants and attributes that have another power of two.
+  std::string constants;  ///< Constants that it reads and whose values were changed.
+  std::string inserted;   ///< Of a Cast, multiplication or clamp that the original doesn't have: what for.
+};
+
+/// The findings in a node's metadata.
+NodeFindings FindingsOf(const onnx::NodeProto& node);
+
+/// A fixed model without the findings in its metadata: evidence names samples, and not everybody is to read
+/// these.
+Model WithoutFindings(const Model& fixed);
 
 /// Writes the plan into the model: a strongly typed mixed-precision model whose weights are converted once
 /// per type that reads them, with Casts only where precisions meet, one per tensor and type. Names of nodes
-/// and tensors stay. Throws Error(kBadInput) when the plan is of another model or names what the model
-/// doesn't have.
+/// and tensors stay. Findings go into the metadata of nodes. Throws Error(kBadInput) when the plan is of
+/// another model or names what the model doesn't have.
 Model Apply(const Model& model, const Plan& plan);
 
 /// A node of a weakly typed model that may not run in FP16.

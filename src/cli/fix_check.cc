@@ -18,6 +18,7 @@ struct FixCommand {
   FixOptions options;
   Provider provider = Provider::kCpu;
   std::string save_plan, save_ranges;
+  bool no_findings = false;
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
@@ -39,6 +40,7 @@ struct FixCommand {
     FixResult result = Fix(model, *samples, options, &progress);
     if (!save_plan.empty()) WriteFileAtomically(save_plan, ToJson(result.plan));
     if (!save_ranges.empty()) WriteFileAtomically(save_ranges, ToJson(result.ranges));
+    if (no_findings) result.fixed = WithoutFindings(result.fixed);
     result.fixed.Save(common.output);
 
     Report report = StartReport("fix", model);
@@ -139,6 +141,7 @@ Command SetUpFix(CLI::App* app) {
       ->check(CLI::NonNegativeNumber);
   app->add_option("--save-outputs", command->options.check.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model");
+  AddNoFindings(app, &command->no_findings);
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
   AddProvider(

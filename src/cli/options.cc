@@ -111,6 +111,11 @@ void AddTolerance(CLI::App* app, Tolerance* tolerance) {
       ->check(CLI::Range(0.0, 1.0));
 }
 
+void AddNoFindings(CLI::App* app, bool* left_out) {
+  app->add_flag("--no-findings", *left_out,
+                "Leave out of the model's metadata why nodes are as they are: it names samples");
+}
+
 void AddFailOn(CLI::App* app, CommonOptions* options) {
   app->add_option("--fail-on", options->fail_on, "overflow: exit with 1 when anything overflows")
       ->check(CLI::IsMember({"overflow"}));

@@ -25,6 +25,7 @@ void AddBuildOptions(CLI::App* app, BuildOptions* build);
 void AddPlugins(CLI::App* app, std::vector<std::filesystem::path>* plugins);
 void AddBatch(CLI::App* app, int64_t* batch);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
+void AddNoFindings(CLI::App* app, bool* left_out);
 void AddFailOn(CLI::App* app, CommonOptions* options);
 
 /// --typing weak|strong

@@ -71,6 +71,7 @@ struct ApplyCommand {
   std::string plan_path;
   Typing typing = Typing::kStrong;
   bool accumulate_fp32 = false;
+  bool no_findings = false;
 
   ExitCode Run() {
     if (accumulate_fp32 && typing == Typing::kWeak)
@@ -80,6 +81,7 @@ struct ApplyCommand {
     const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, common);
     Model fixed = typing == Typing::kWeak ? ApplyWeakly(model, plan).model : Apply(model, plan);
     if (accumulate_fp32) fixed = AccumulateInFp32(fixed);
+    if (no_findings) fixed = WithoutFindings(fixed);
     fixed.Save(common.output);
     Report report = StartReport("apply", model);
     AddPlan(model, nullptr, plan, &report);
@@ -126,6 +128,7 @@ Command SetUpApply(CLI::App* app) {
       "strong (default): with the plan's types. weak: FP32, with what the plan changes in values, for a "
       "runtime that takes types as constraints");
   AddAccumulation(app, &command->accumulate_fp32);
+  AddNoFindings(app, &command->no_findings);
   AddResult(app, &command->common);
   AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };

@@ -1,3 +1,5 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <map>
@@ -6,6 +8,7 @@
 #include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
 #include "model/walk.h"
+#include "rewrite/rewriter.h"
 
 namespace halfsafe {
 namespace {
@@ -50,7 +53,7 @@ class Widener {
     node->set_output(0, NewName(result + ".sum"));
     const std::string sum = node->output(0);
     copy_->add_node()->Swap(node);
-    AddCast(sum, result, narrow);
+    AddCast(sum, result, narrow, fmt::format("{} is summed up in FP32", result));
   }
 
   /// The tensor in FP32, by one Cast however many products read it.
@@ -58,12 +61,13 @@ class Widener {
     const auto [found, fresh] = wide_.try_emplace(name);
     if (fresh) {
       found->second = NewName(name + ".wide");
-      AddCast(name, found->second, DType::kFloat);
+      AddCast(name, found->second, DType::kFloat, fmt::format("products of {} are summed up in FP32", name));
     }
     return found->second;
   }
 
-  void AddCast(const std::string& from, const std::string& to, DType dtype) {
+  /// `why`: the finding.
+  void AddCast(const std::string& from, const std::string& to, DType dtype, std::string why) {
     onnx::NodeProto* node = copy_->add_node();
     node->set_op_type("Cast");
     node->set_name("Cast_" + to);
@@ -73,6 +77,9 @@ class Widener {
     type->set_name("to");
     type->set_type(onnx::AttributeProto::INT);
     type->set_i(static_cast<int>(dtype));
+    NodeFindings findings;
+    findings.inserted = std::move(why);
+    SetFindings(findings, node);
   }
 
   std::string NewName(const std::string& base) {

@@ -19,6 +19,7 @@ constexpr Pass kPasses[] = {
     {"connect-readers", &ConnectReaders},
     {"retype-attributes", &RetypeAttributes},
     {"retype-values", &RetypeValues},
+    {"annotate", &Annotate},
     {"place-nodes", &PlaceNodes},
 };
 

@@ -1,6 +1,9 @@
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 
+#include "halfsafe/rewrite.h"
 #include "model/walk.h"
 #include "rewrite/rewriter.h"
 
@@ -38,14 +41,21 @@ class FormMaker {
     return form.exponent != stored_.exponent || form.highest != stored_.highest;
   }
 
-  onnx::NodeProto& AddNode(const char* op, const std::string& from, const std::string& to) {
+  /// `why`: the finding.
+  onnx::NodeProto& AddNode(const char* op, const std::string& from, const std::string& to, std::string why) {
     onnx::NodeProto& node = rewriter_->InsertBehind(info_, op, std::string(op) + "_" + to, to);
     node.add_input(from);
+    NodeFindings findings;
+    findings.inserted = std::move(why);
+    SetFindings(findings, &node);
     return node;
   }
 
   void AddCast(const std::string& from, const std::string& to, DType dtype) {
-    auto* attribute = AddNode("Cast", from, to).add_attribute();
+    auto* attribute = AddNode("Cast", from, to,
+                              fmt::format("{} is stored in {}; its readers here take {}", info_.name,
+                                          DTypeName(stored_.dtype), DTypeName(dtype)))
+                          .add_attribute();
     attribute->set_name("to");
     attribute->set_type(onnx::AttributeProto::INT);
     attribute->set_i(static_cast<int>(dtype));
@@ -70,7 +80,10 @@ class FormMaker {
       left -= step;
       const std::string to =
           left == 0 ? name : rewriter_->NewName(info_.local, {form.dtype, form.exponent + left});
-      AddNode("Mul", from, to).add_input(rewriter_->Scalar(std::ldexp(1.0f, step), form.dtype));
+      AddNode("Mul", from, to,
+              fmt::format("{} is stored times 2^{}; its readers here take it times 2^{}", info_.name,
+                          -stored_.exponent, -form.exponent))
+          .add_input(rewriter_->Scalar(std::ldexp(1.0f, step), form.dtype));
       from = to;
     }
   }
@@ -79,7 +92,10 @@ class FormMaker {
     const float lowest = static_cast<float>(std::ldexp(form.lowest, -exponent));
     const float highest = static_cast<float>(std::ldexp(form.highest, -exponent));
     constexpr int kBoundsAreInputs = 11;  // Opset from which Clip takes its bounds as inputs.
-    onnx::NodeProto& clip = AddNode("Clip", from, to);
+    onnx::NodeProto& clip =
+        AddNode("Clip", from, to,
+                fmt::format("beyond {:g} and {:g} {} makes no difference to its readers here", form.lowest,
+                            form.highest, info_.name));
     if (OpsetVersion(rewriter_->proto, "") >= kBoundsAreInputs) {
       clip.add_input(rewriter_->Scalar(lowest, form.dtype));
       clip.add_input(rewriter_->Scalar(highest, form.dtype));

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "halfsafe/plan.h"
+#include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
 #include "model/precision_ports.h"
 #include "model/scale_rules.h"
@@ -92,6 +93,11 @@ DType TypeOf(Precision precision);
 /// Writes converted values into `tensor`, in place of all data that it has.
 void SetTensor(std::span<const float> values, const WeightConversion& conversion, onnx::TensorProto* tensor);
 
+/// Writes what is said in `findings` into the metadata of a node that has none yet.
+void SetFindings(const NodeFindings& findings, onnx::NodeProto* node);
+/// Takes all findings out of a model.
+void ClearFindings(onnx::ModelProto* proto);
+
 /// Lists a new initializer among the graph's inputs, which models before IR version 4 want.
 void AddInitializerInput(const onnx::TensorProto& tensor, onnx::GraphProto* graph);
 
@@ -111,6 +117,7 @@ void ConnectReaders(Rewriter* rewriter);  ///< Every operand and output reads th
 void RetypeAttributes(
     Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.
 void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
+void Annotate(Rewriter* rewriter);      ///< NodeFindings of the original's nodes; where the model comes from.
 void PlaceNodes(Rewriter* rewriter);    ///< Puts the inserted nodes into the graphs.
 
 }  // namespace halfsafe

@@ -81,9 +81,13 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
   return Scan(original, samples, scan, &silent);
 }
 
-/// Everything of a model but the data of its tensors, as text.
+/// What a model computes, but for the data of its tensors, as text.
 std::string WithoutData(const Model& model) {
   onnx::ModelProto proto = WithoutLargeTensors(model.proto(), 0);
+  proto.clear_metadata_props();
+  for (onnx::GraphProto* graph : AllGraphs(proto.mutable_graph())) {
+    for (auto& node : *graph->mutable_node()) node.clear_metadata_props();
+  }
   ForEachMutableTensorConstant(proto.mutable_graph(), [](onnx::TensorProto* tensor) {
     tensor->clear_external_data();
     tensor->clear_data_location();
