@@ -5,7 +5,6 @@ HALFSAFE names the binary. Exits with 77 (skipped) where numpy, onnx or onnxrunt
 
 from __future__ import annotations
 
-import json
 import pathlib
 import re
 import unittest
@@ -73,18 +72,14 @@ class FindingsTest(ToolTest):
         self.assertEqual(model.ir_version, onnx.load(original).ir_version)
         onnx.checker.check_model(model, full_check=True)
         session(model)
-        origin = {entry.key: entry.value for entry in model.metadata_props}["halfsafe.original_sha256"]
-        self.assertEqual(origin, json.loads((self.folder / "plan.json").read_text())["model_sha256"])
 
     def test_can_be_left_out(self) -> None:
         with_findings, _, original = self.fixed("transformer_ln")
         self.tool("apply", original, "--plan", self.folder / "plan.json", "-o", self.folder / "bare.onnx", "--no-findings")
         bare = onnx.load(self.folder / "bare.onnx")
         self.assertFalse([entry for node in bare.graph.node for entry in node.metadata_props])
-        self.assertFalse(list(bare.metadata_props))
         for node in with_findings.graph.node:
             del node.metadata_props[:]
-        del with_findings.metadata_props[:]
         self.assertEqual(with_findings.SerializeToString(deterministic=True), bare.SerializeToString(deterministic=True))
 
     def test_findings_of_an_earlier_run_go(self) -> None:

@@ -96,7 +96,6 @@ void ClearFindings(onnx::ModelProto* proto) {
   for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
     for (auto& node : *graph->mutable_node()) Forget(node.mutable_metadata_props());
   }
-  Forget(proto->mutable_metadata_props());
 }
 
 Model WithoutFindings(const Model& fixed) {
@@ -126,9 +125,6 @@ void Annotate(Rewriter* rewriter) {
     node.evidence = plan.evidence;
   }
   for (size_t id = 0; id < findings.size(); ++id) SetFindings(findings[id], rewriter->nodes[id]);
-  onnx::StringStringEntryProto* origin = rewriter->proto.add_metadata_props();
-  origin->set_key("halfsafe.original_sha256");
-  origin->set_value(rewriter->plan.model_sha256);
 }
 
 }  // namespace halfsafe

@@ -117,7 +117,7 @@ void ConnectReaders(Rewriter* rewriter);  ///< Every operand and output reads th
 void RetypeAttributes(
     Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.
 void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
-void Annotate(Rewriter* rewriter);      ///< NodeFindings of the original's nodes; where the model comes from.
+void Annotate(Rewriter* rewriter);      ///< NodeFindings of the original's nodes.
 void PlaceNodes(Rewriter* rewriter);    ///< Puts the inserted nodes into the graphs.
 
 }  // namespace halfsafe

@@ -84,7 +84,6 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
 /// What a model computes, but for the data of its tensors, as text.
 std::string WithoutData(const Model& model) {
   onnx::ModelProto proto = WithoutLargeTensors(model.proto(), 0);
-  proto.clear_metadata_props();
   for (onnx::GraphProto* graph : AllGraphs(proto.mutable_graph())) {
     for (auto& node : *graph->mutable_node()) node.clear_metadata_props();
   }
