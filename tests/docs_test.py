@@ -23,7 +23,7 @@ except ImportError as error:
 
 HALFSAFE = os.environ["HALFSAFE"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 FOLDERS = ("src", "include", "docs", "scripts", "tests", "bench", "examples", "cmake")
 # Objects whose keys are names or numbers, not fields.
 MAPS = {"tensors[].exponents", "opsets", "operators"}
@@ -49,9 +49,12 @@ def blocks(text, language):
 
 
 def anchors(text):
-    """The anchors that hosting sites give to headings."""
-    headings = re.findall(r"^#+ +(.*)$", without_blocks(text), flags=re.M)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    """The anchors that hosting sites give to headings, in any script; a heading that comes again gets a number."""
+    found = {}
+    for heading in re.findall(r"^#+ +(.*)$", without_blocks(text), flags=re.M):
+        anchor = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        found[anchor] = found.get(anchor, -1) + 1
+    return set(found) | {f"{anchor}-{number}" for anchor, last in found.items() for number in range(1, last + 1)}
 
 
 def section(text, heading):
@@ -191,7 +194,7 @@ class DocsTest(unittest.TestCase):
                     continue
                 path, _, anchor = target.partition("#")
                 file = page.parent / path if path else page
-                with self.subTest(page=page.name, target=target):
+                with self.subTest(page=str(page.relative_to(ROOT)), target=target):
                     self.assertTrue(file.exists())
                     if anchor:
                         self.assertIn(anchor, anchors(file.read_text(encoding="utf-8")))
