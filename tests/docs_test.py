@@ -197,7 +197,15 @@ class DocsTest(unittest.TestCase):
                 with self.subTest(page=str(page.relative_to(ROOT)), target=target):
                     self.assertTrue(file.exists())
                     if anchor:
-                        self.assertIn(anchor, anchors(file.read_text(encoding="utf-8")))
+                        self.assertIn(anchor, anchors(file.read_text(encoding="utf-8")))    def test_every_page_can_be_reached_from_the_readme(self):
+        reached, pending = set(), [ROOT / "README.md"]
+        while pending:
+            page = pending.pop()
+            if page not in reached:
+                reached.add(page)
+                links = re.findall(r"\]\(([^)#\s]+\.md)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+                pending += [(page.parent / link).resolve() for link in links if not re.match(r"[a-z]+:", link)]
+        self.assertEqual(set(PAGES) - reached, set())
 
     def test_paths_exist(self):
         pattern = re.compile(rf"(?<![\w./-])(?:{'|'.join(FOLDERS)})/[\w./*-]*")

@@ -80,7 +80,7 @@ def run(blocks: list[Block], folder: pathlib.Path, missing: dict[str, str]) -> i
     script = "exec 2>&1\n" + "".join(f"echo '{mark}'\n{block.text}" for block in chosen)
     environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "HALFSAFE", "CUSTOM_OPS")}
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True,
-                          text=True, errors="replace", timeout=600)
+                          text=True, errors="replace", timeout=3000)
     for block, output in zip(chosen, done.stdout.split(mark + "\n")[1:]):
         block.output = output
     return done.returncode
