@@ -197,7 +197,9 @@ class DocsTest(unittest.TestCase):
                 with self.subTest(page=str(page.relative_to(ROOT)), target=target):
                     self.assertTrue(file.exists())
                     if anchor:
-                        self.assertIn(anchor, anchors(file.read_text(encoding="utf-8")))    def test_every_page_can_be_reached_from_the_readme(self):
+                        self.assertIn(anchor, anchors(file.read_text(encoding="utf-8")))
+
+    def test_every_page_can_be_reached_from_the_readme(self):
         reached, pending = set(), [ROOT / "README.md"]
         while pending:
             page = pending.pop()
