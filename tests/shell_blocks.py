@@ -69,6 +69,8 @@ def lacks(needs: str, halfsafe: str, model: pathlib.Path) -> str:
     """Why this build or machine can't run what a comment says is needed; empty where it can."""
     done = subprocess.run([halfsafe, "build", str(model), "--random", "1", "--parse-only", *TYPING[needs]],
                           capture_output=True, text=True, timeout=300)
+    if done.returncode not in (0, UNAVAILABLE):
+        raise AssertionError(f"halfsafe build: exit code {done.returncode}\n{done.stderr}")
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
