@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "halfsafe/check.h"
+#include "halfsafe/diff.h"
 #include "halfsafe/engine.h"
 #include "halfsafe/error.h"
 #include "halfsafe/model.h"

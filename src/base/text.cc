@@ -24,21 +24,40 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+std::string Lower(std::string_view text) {
+  std::string lower(text);
+  std::transform(lower.begin(), lower.end(), lower.begin(),
+                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
+  return lower;
+}
+
+std::string ShortestAround(const std::string& part, std::span<const std::string> candidates) {
+  std::string shortest;
+  constexpr size_t kTooCommon = 3;  // Shorter parts are in too many names to mean one.
+  if (part.size() < kTooCommon) return shortest;
+  for (const std::string& candidate : candidates) {
+    const bool better = shortest.empty() || candidate.size() < shortest.size();
+    if (better && Lower(candidate).find(part) != std::string::npos) shortest = candidate;
+  }
+  return shortest;
+}
+
 }  // namespace
 
 std::string Nearest(std::string_view word, std::span<const std::string> candidates) {
   std::string nearest;
+  const std::string wanted = Lower(word);
   size_t best = std::max<size_t>(1, word.size() / 3) + 1;
   constexpr size_t kLongest = 256;  // Nobody mistypes longer names, and comparing them takes long.
   for (const std::string& candidate : candidates) {
     if (word.size() > kLongest || candidate.size() > kLongest) continue;
-    const size_t distance = EditDistance(word, candidate);
+    const size_t distance = EditDistance(wanted, Lower(candidate));
     if (distance < best) {
       best = distance;
       nearest = candidate;
     }
   }
-  return nearest;
+  return nearest.empty() ? ShortestAround(wanted, candidates) : nearest;
 }
 
 std::string DidYouMean(std::string_view word, std::span<const std::string> candidates) {

@@ -9,7 +9,8 @@
 
 namespace halfsafe {
 
-/// The candidate nearest to `word` by edit distance, if near enough to be a slip; empty otherwise.
+/// The candidate nearest to `word` by edit distance, upper and lower case aside, if near enough to be a slip;
+/// else the shortest that contains it, as "attention/MatMul" is part of a node's name; empty otherwise.
 std::string Nearest(std::string_view word, std::span<const std::string> candidates);
 
 /// "; did you mean X?" for a near candidate, or nothing.

@@ -13,5 +13,17 @@ TEST(TextTest, SuggestsNearNamesOnly) {
   EXPECT_EQ(DidYouMean("xyzxyz", commands), "");
 }
 
+TEST(TextTest, SuggestsNamesThatAreMoreThanWhatWasGiven) {
+  const std::vector<std::string> nodes = {"/model/layer.10/attention/MatMul", "/model/layer.1/attention/MatMul",
+                                          "/model/Softmax"};
+  EXPECT_EQ(Nearest("attention/matmul", nodes), "/model/layer.1/attention/MatMul");
+  EXPECT_EQ(Nearest("SOFTMAX", nodes), "/model/Softmax");
+  EXPECT_EQ(Nearest("el", nodes), "");
+}
+
+TEST(TextTest, CaseIsNoDifference) {
+  EXPECT_EQ(Nearest("softmax", std::vector<std::string>{"Conv", "Softmax"}), "Softmax");
+}
+
 }  // namespace
 }  // namespace halfsafe

@@ -15,7 +15,8 @@ struct CommonOptions {
   std::string model;
   std::vector<std::string> data;
   std::string output;
-  std::string json;
+  std::string json;  ///< A file; empty: none.
+  bool json_on_stdout = false;
   bool quiet = false;
   int threads = 0;
   bool low_memory = false;
@@ -23,9 +24,15 @@ struct CommonOptions {
   bool leading_axis = false;
   uint64_t random = 0;
   std::optional<int> opset;
-  std::string fail_on;
+  bool fail_on_overflow = false;
   double threshold = 10000.0;
   std::string latencies;
+};
+
+/// A command line and what it does.
+struct Example {
+  const char* line;
+  const char* what;
 };
 
 /// One command: adds its options to `app` and returns what to run once they are parsed.
@@ -34,6 +41,7 @@ struct CommandEntry {
   const char* name;
   const char* summary;
   Command (*setup)(CLI::App* app);
+  std::vector<Example> examples;
 };
 
 /// All commands, in the order in which --help lists them.
@@ -42,6 +50,7 @@ std::vector<CommandEntry> Commands();
 Command SetUpFix(CLI::App* app);
 Command SetUpScan(CLI::App* app);
 Command SetUpMerge(CLI::App* app);
+Command SetUpDiff(CLI::App* app);
 Command SetUpPlan(CLI::App* app);
 Command SetUpApply(CLI::App* app);
 Command SetUpCheck(CLI::App* app);
@@ -51,5 +60,7 @@ Command SetUpInspect(CLI::App* app);
 Command SetUpBuild(CLI::App* app);
 Command SetUpEngine(CLI::App* app);
 Command SetUpBench(CLI::App* app);
+Command SetUpCompletion(CLI::App* app);
+Command SetUpMan(CLI::App* app);
 
 }  // namespace halfsafe

@@ -4,19 +4,66 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include <cstdio>
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
 #include <cstdlib>
+#include <cstring>
+
+#include "base/display.h"
+#include "halfsafe/error.h"
 
 namespace halfsafe {
 
-int TerminalWidth() {
-  winsize size{};
-  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : 100;
+namespace {
+
+std::string_view Environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? "" : value;
 }
 
-bool UseColor() { return isatty(STDOUT_FILENO) == 1 && std::getenv("NO_COLOR") == nullptr; }
+/// What COLUMNS says; 0 where it is no number of columns.
+int ColumnsAskedFor() {
+  const std::string_view text = Environment("COLUMNS");
+  int columns = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), columns);
+  return error == std::errc() && end == text.data() + text.size() ? std::max(columns, 0) : 0;
+}
 
-ConsoleProgress::ConsoleProgress(bool quiet) : quiet_(quiet), terminal_(isatty(STDERR_FILENO) == 1) {}
+int WidthOf(FILE* stream) {
+  if (const int columns = ColumnsAskedFor(); columns > 0) return columns;
+  winsize size{};
+  constexpr int kNoTerminal = 100;
+  return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kNoTerminal;
+}
+
+}  // namespace
+
+bool IsTerminal(FILE* stream) {
+  const std::string_view terminal = Environment("TERM");
+  return isatty(fileno(stream)) == 1 && !terminal.empty() && terminal != "dumb";
+}
+
+Screen ScreenOf(FILE* stream) {
+  return {stream, WidthOf(stream), IsTerminal(stream) && Environment("NO_COLOR").empty()};
+}
+
+void Write(FILE* stream, std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stream) != text.size() || std::fflush(stream) != 0) {
+    throw BadInput(fmt::format("can't write to standard {}: {}", stream == stderr ? "error" : "output",
+                               std::strerror(errno)));
+  }
+}
+
+void Print(FILE* stream, std::string_view text) { Write(stream, Printable(text)); }
+
+void PrintNote(std::string_view kind, std::string_view message) {
+  const bool color = ScreenOf(stderr).color;
+  fmt::print(stderr, "halfsafe: {}{}{}: {}\n", color ? "\x1b[33m" : "", kind, color ? "\x1b[0m" : "",
+             Printable(message));
+}
+
+ConsoleProgress::ConsoleProgress(bool quiet) : quiet_(quiet), terminal_(IsTerminal(stderr)) {}
 
 void ConsoleProgress::Begin(std::string_view stage, uint64_t total) {
   stage_ = stage;
@@ -48,12 +95,14 @@ void ConsoleProgress::Show(bool last) {
   } else if (rate > 0.0 && total_ > done_) {
     line += fmt::format(", {:.0f} s left", static_cast<double>(total_ - done_) / rate);
   }
+  // A line that is wrapped can't be rewritten.
+  if (terminal_) line = FitMiddle(line, static_cast<size_t>(std::max(9, WidthOf(stderr) - 1)));
   fmt::print(stderr, "{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ && !last ? "" : "\n");
   std::fflush(stderr);
 }
 
 void ConsoleProgress::Warn(std::string_view message) {
-  if (!quiet_) fmt::print(stderr, "halfsafe: warning: {}\n", message);
+  if (!quiet_) PrintNote("warning", message);
 }
 
 }  // namespace halfsafe

@@ -1,16 +1,34 @@
 #pragma once
 
 #include <chrono>
+#include <cstdio>
 #include <string>
+#include <string_view>
 
 #include "halfsafe/progress.h"
 
 namespace halfsafe {
 
-/// Columns of the terminal behind standard output; 100 when there is none.
-int TerminalWidth();
-/// Whether standard output takes colours: a terminal, and NO_COLOR is not set.
-bool UseColor();
+/// A stream that people read.
+struct Screen {
+  FILE* stream = stdout;
+  int width = 100;     ///< COLUMNS where it is set, or the terminal's columns; 100 where there is neither.
+  bool color = false;  ///< A terminal that takes colours, and NO_COLOR is not set.
+};
+
+Screen ScreenOf(FILE* stream);
+
+/// Whether the stream is a terminal that lines can be rewritten on.
+bool IsTerminal(FILE* stream);
+
+/// Writes the text as it is. Throws BadInput where it can't be written.
+void Write(FILE* stream, std::string_view text);
+
+/// Writes what people read: without what a terminal would obey.
+void Print(FILE* stream, std::string_view text);
+
+/// "halfsafe: warning: ..." and the like on standard error.
+void PrintNote(std::string_view kind, std::string_view message);
 
 /// Progress on standard error: one line that rewrites itself on a terminal, plain lines in a pipe, nothing
 /// when quiet.

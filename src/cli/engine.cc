@@ -2,10 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
 #include "base/file.h"
-#include "cli/console.h"
 #include "cli/options.h"
 #include "report/engine.h"
 
@@ -27,18 +24,14 @@ struct EngineCommand {
     const std::string& file = common.model;
     const std::string inspected = Inspected();
     if (raw) {
-      fmt::print("{}", inspected);
+      Write(stdout, inspected);
       return ExitCode::kOk;
     }
     std::optional<Plan> plan;
     if (!plan_path.empty()) plan = ReadPlan(plan_path);
-    const EngineReport report = CompareLayers(LayersFromJson(inspected, file), plan ? &*plan : nullptr);
+    const EngineReport report = CompareLayers(LayersFromJson(inspected, file), plan ? plan : nullptr);
     if (plan && !report.judged && report.as_planned) throw Unjudged(report.layers);
-    if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(report));
-    if (!common.quiet) {
-      fmt::print("{}", ToText(report, TerminalWidth(), UseColor()));
-      std::fflush(stdout);
-    }
+    Say(common, report);
     return report.as_planned ? ExitCode::kOk : ExitCode::kNotRight;
   }
 
@@ -51,9 +44,8 @@ struct EngineCommand {
     const auto samples = OpenData(model, common, &progress);
     const auto repeated = RepeatSamples(*samples, model.Inputs(), batch);
     const TraceResult result =
-        TraceEngine(model, plan ? &*plan : nullptr, *repeated, build, tolerance, &progress);
-    if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(result));
-    if (!common.quiet) fmt::print("{}", ToText(result, TerminalWidth(), UseColor()));
+        TraceEngine(model, plan ? plan : nullptr, *repeated, build, tolerance, &progress);
+    Say(common, result);
     return result.first_nonfinite || result.first_bad ? ExitCode::kNotRight : ExitCode::kOk;
   }
 
@@ -89,8 +81,10 @@ Command SetUpEngine(CLI::App* app) {
   app->add_option(
          "FILE", command->common.model,
          "An engine, or what TensorRT's inspector says of one, as JSON; with --trace the FP32 ONNX model")
-      ->required();
-  app->add_option("--plan", command->plan_path, "The plan that the engine was built for");
+      ->required()
+      ->type_name("PATH");
+  app->add_option("--plan", command->plan_path, "The plan that the engine was built for")
+      ->type_name("PLAN.json");
   app->add_flag("--raw", command->raw, "Print what the inspector says, as it comes, and nothing else");
   app->add_flag("--trace", command->trace,
                 "Build an engine that shows every tensor, and compare each with FP32 on --data");

@@ -2,7 +2,6 @@
 
 #include "base/file.h"
 #include "base/text.h"
-#include "cli/console.h"
 #include "cli/options.h"
 #include "report/engine.h"
 
@@ -14,29 +13,30 @@ void AddBuildOptions(CLI::App* app, BuildOptions* build) {
       "Who picks the types: weak: TensorRT, within the plan's constraints (8.6 to 10.x); strong: the model "
       "(from 10). Default: strong from 10 on");
   app->add_option_function<std::vector<std::string>>(
-      "--shapes",
-      [build](const std::vector<std::string>& texts) {
-        for (const std::string& text : texts) build->profiles.push_back(ParseShapes(text));
-      },
-      "One optimization profile: INPUT=MIN:OPT:MAX,... as in x=1x3x224x224:8x3x224x224:16x3x224x224; several "
-      "may be given (default: what the samples need)");
+         "--shapes",
+         [build](const std::vector<std::string>& texts) {
+           for (const std::string& text : texts) build->profiles.push_back(ParseShapes(text));
+         },
+         "One optimization profile: INPUT=MIN:OPT:MAX,... as in x=1x3x224x224:8x3x224x224:16x3x224x224; "
+         "several "
+         "may be given (default: what the samples need)")
+      ->type_name("SHAPES");
   app->add_flag("--fp16", build->fp16, "Without a plan: FP16 wherever TensorRT likes");
-  app->add_option_function<std::string>(
-         "--precision-constraints",
-         [build](const std::string& value) { build->obey_constraints = value == "obey"; },
-         "obey (default): fail rather than run a pinned layer in FP16; prefer: try to")
-      ->check(CLI::IsMember({"obey", "prefer"}));
-  app->add_option_function<std::string>(
-         "--tf32", [build](const std::string& value) { build->tf32 = value == "on"; },
-         "on: FP32 products may be TF32, with 10 bits of mantissa (default off)")
-      ->check(CLI::IsMember({"on", "off"}));
+  OneOf(app, "--precision-constraints", &build->obey_constraints,
+        "obey (default): fail rather than run a pinned layer in FP16; prefer: try to",
+        {{"obey", true}, {"prefer", false}});
+  OneOf(app, "--tf32", &build->tf32, "on: FP32 products may be TF32, with 10 bits of mantissa (default off)",
+        {{"on", true}, {"off", false}});
   AddAccumulation(app, &build->accumulate_fp32);
   app->add_option("--workspace", build->workspace, "Scratch memory, as in 1GiB (default: all the GPU has)")
+      ->type_name("SIZE")
       ->transform(CLI::AsSizeValue(false));
   app->add_option("--opt-level", build->level, "How long TensorRT looks for kernels, 0 to 5 (default 3)")
+      ->type_name("N")
       ->check(CLI::Range(0, 5));
   app->add_option("--timing-cache", build->timing_cache,
-                  "A file of kernels' times, read where it exists and written: later builds are faster");
+                  "A file of kernels' times, read where it exists and written: later builds are faster")
+      ->type_name("PATH");
   app->add_flag("--version-compatible", build->version_compatible, "An engine that later TensorRTs load too");
   app->add_flag("--hardware-compatible", build->hardware_compatible, "An engine for any GPU from Ampere on");
   app->add_flag("--own-kernels", build->own_kernels, "Without cuBLAS and cuDNN, which then needn't be there");
@@ -46,11 +46,12 @@ void AddBuildOptions(CLI::App* app, BuildOptions* build) {
 void AddBatch(CLI::App* app, int64_t* batch) {
   app->add_option("--batch", *batch,
                   "Repeat each sample this often along the first axis of inputs where it is free (default 1)")
+      ->type_name("N")
       ->check(CLI::PositiveNumber);
 }
 
 void AddPlugins(CLI::App* app, std::vector<std::filesystem::path>* plugins) {
-  app->add_option("--plugin", *plugins, "A library of TensorRT plugins");
+  app->add_option("--plugin", *plugins, "A library of TensorRT plugins")->type_name("LIB.so");
 }
 
 namespace {
@@ -73,14 +74,13 @@ struct BuildCommand {
     const auto samples = has_data ? OpenData(model, common, &progress) : nullptr;
     const auto repeated = has_data ? RepeatSamples(*samples, model.Inputs(), batch) : nullptr;
     const auto build = parse_only ? &ParseForEngine : &BuildEngine;
-    const BuildResult result = build(model, plan ? &*plan : nullptr, repeated.get(), options, &progress);
+    const BuildResult result = build(model, plan ? plan : nullptr, repeated.get(), options, &progress);
     if (!parse_only) {
       AtomicFile file(common.output);
       file.Write(result.engine.data(), result.engine.size());
       file.Commit();
     }
-    if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(result));
-    if (!common.quiet) fmt::print("{}", ToText(result, TerminalWidth(), UseColor()));
+    Say(common, result);
     return ExitCode::kOk;
   }
 };
@@ -104,8 +104,7 @@ struct BenchCommand {
     std::vector<NamedEngine> files;
     for (const std::string& engine : engines) files.push_back(ReadEngine(engine));
     const BenchResult result = BenchEngines(model, files, *samples, options, &progress);
-    if (!common.json.empty()) WriteFileAtomically(common.json, ToJson(result));
-    if (!common.quiet) fmt::print("{}", ToText(result, TerminalWidth(), UseColor()));
+    Say(common, result);
     if (!latencies.empty()) SaveLatencies(MeasureLatencies(model, result));
     const bool right = std::all_of(result.engines.begin(), result.engines.end(),
                                    [](const EngineBench& engine) { return engine.errors.right; });
@@ -114,7 +113,7 @@ struct BenchCommand {
 
   void SaveLatencies(const MeasuredLatencies& measured) const {
     if (!common.quiet) {
-      for (const std::string& note : measured.notes) fmt::print(stderr, "halfsafe: note: {}\n", note);
+      for (const std::string& note : measured.notes) PrintNote("note", note);
     }
     if (measured.latencies.nodes.empty()) {
       throw BadInput(
@@ -139,8 +138,9 @@ struct BenchCommand {
 Command SetUpBuild(CLI::App* app) {
   auto command = std::make_shared<BuildCommand>();
   AddModel(app, &command->common);
-  app->add_option("--plan", command->plan_path, "What plan wrote: which nodes may not run in FP16");
-  AddOutput(app, &command->common, "The engine", false);
+  app->add_option("--plan", command->plan_path, "What plan wrote: which nodes may not run in FP16")
+      ->type_name("PLAN.json");
+  AddOutput(app, &command->common, "ENGINE", "The engine", false);
   AddData(app, &command->common);
   AddBatch(app, &command->batch);
   AddBuildOptions(app, &command->options);
@@ -153,15 +153,20 @@ Command SetUpBuild(CLI::App* app) {
 Command SetUpBench(CLI::App* app) {
   auto command = std::make_shared<BenchCommand>();
   AddModel(app, &command->common);
-  app->add_option("ENGINE", command->engines, "Engines of the model, as FILE or NAME=FILE")->required();
+  app->add_option("ENGINE", command->engines, "Engines of the model, as FILE or NAME=FILE")
+      ->required()
+      ->type_name("PATH");
   AddData(app, &command->common);
   AddBatch(app, &command->options.batch);
   app->add_option("--runs", command->options.runs, "Timed runs of each engine (default 200)")
+      ->type_name("N")
       ->check(CLI::PositiveNumber);
   app->add_option("--warm-up", command->options.warm_up, "Runs before, and at least 0.3 s (default 20)")
+      ->type_name("N")
       ->check(CLI::PositiveNumber);
   app->add_option("--save-latencies", command->latencies,
-                  "What layers take in FP16 and in FP32, for --cost of plan and fix: needs engines of both");
+                  "What layers take in FP16 and in FP32, for --cost of plan and fix: needs engines of both")
+      ->type_name("LATENCIES.json");
   app->add_flag("--no-cuda-graph", command->no_cuda_graph, "Don't time the engine as a CUDA graph too");
   AddTolerance(app, &command->options.tolerance);
   AddPlugins(app, &command->options.plugins);

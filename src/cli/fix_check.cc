@@ -128,19 +128,22 @@ Command SetUpFix(CLI::App* app) {
   AddModel(app, &command->common);
   AddData(app, &command->common);
   AddOpset(app, &command->common);
-  AddOutput(app, &command->common, "The fixed model", true);
-  app->add_option("--save-plan", command->save_plan, "Also write the plan");
-  app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan");
+  AddOutput(app, &command->common, "FIXED.onnx", "The fixed model", true);
+  app->add_option("--save-plan", command->save_plan, "Also write the plan")->type_name("PLAN.json");
+  app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan")
+      ->type_name("RANGES.json");
   app->add_option("--holdout", command->options.holdout,
                   "Share of the samples kept out of calibration and checked at the end")
+      ->type_name("SHARE")
       ->check(CLI::Range(0.0, 0.99));
   app->add_option("--budget", command->options.budget,
                   "Seconds for taking nodes back to FP16 that widening needn't have taken; 0 for none "
-                  "(default: a fixed "
-                  "number of steps)")
+                  "(default: a fixed number of steps)")
+      ->type_name("SECONDS")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--save-outputs", command->options.check.save_outputs,
-                  "Folder for the outputs of FP32, plain FP16 and the fixed model");
+                  "Folder for the outputs of FP32, plain FP16 and the fixed model")
+      ->type_name("FOLDER");
   AddNoFindings(app, &command->no_findings);
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
@@ -157,14 +160,19 @@ Command SetUpFix(CLI::App* app) {
 Command SetUpCheck(CLI::App* app) {
   auto command = std::make_shared<CheckCommand>();
   AddModel(app, &command->common);
-  app->add_option("FIXED", command->fixed, "The model to check, with FP16 or BF16 tensors")->required();
+  app->add_option("FIXED", command->fixed, "The model to check, with FP16 or BF16 tensors")
+      ->required()
+      ->type_name("FIXED.onnx");
   AddData(app, &command->common);
   app->add_option("--widen", command->widen,
-                  "When it is not right, move the nodes that hurt most to FP32 in this plan");
+                  "When it is not right, move the nodes that hurt most to FP32 in this plan")
+      ->type_name("PLAN.json");
   app->add_option("--narrow", command->narrow,
-                  "When it is right, take nodes back to FP16 in this plan that widening needn't have taken");
+                  "When it is right, take nodes back to FP16 in this plan that widening needn't have taken")
+      ->type_name("PLAN.json");
   app->add_option("--save-outputs", command->options.save_outputs,
-                  "Folder for the outputs of FP32, plain FP16 and the fixed model");
+                  "Folder for the outputs of FP32, plain FP16 and the fixed model")
+      ->type_name("FOLDER");
   AddTolerance(app, &command->options.tolerance);
   AddProvider(app, &command->options.provider,
               "cuda: run the 16-bit models on the GPU too, in real FP16, beside the emulation");

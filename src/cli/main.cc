@@ -5,8 +5,10 @@
 #include <cstdio>
 #include <new>
 
+#include "base/display.h"
 #include "base/text.h"
-#include "cli/commands.h"
+#include "cli/console.h"
+#include "cli/describe.h"
 #include "halfsafe/halfsafe.h"
 
 namespace halfsafe {
@@ -18,25 +20,53 @@ extern "C" void OnInterrupt(int) {
 }
 
 ExitCode Fail(ExitCode code, std::string_view message) {
-  fmt::print(stderr, "halfsafe: {}\n", message);
+  fmt::print(stderr, "halfsafe: {}\n", Printable(message));
   return code;
 }
 
-ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error,
-                    const std::vector<CommandEntry>& commands, int argc, char** argv) {
+/// Every name by which the command's options go.
+std::vector<std::string> OptionNames(const CLI::App& command) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : command.get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  }
+  return names;
+}
+
+/// What is wrong with the command line, in words of this program where it has better ones.
+std::string WhatIsWrong(const CLI::App& app, const CLI::ParseError& error) {
+  const std::vector<CLI::App*> parsed = app.get_subcommands();
+  const CLI::App& at = parsed.empty() ? app : *parsed.front();
+  if (error.get_name() != "ExtrasError") return error.what();
+  for (const std::string& extra : at.remaining()) {
+    const std::string name = extra.substr(0, extra.find('='));
+    if (name.size() < 2 || name[0] != '-') continue;
+    const std::string where = parsed.empty() ? "" : at.get_name() + " has ";
+    return fmt::format("{}no option {}{}", where, name, DidYouMean(name, OptionNames(at)));
+  }
+  return error.what();
+}
+
+ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error, int argc, char** argv) {
   if (error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) {
-    app.exit(error);  // --help, --version
+    if (error.get_name() == "CallForVersion") {
+      Write(stdout, "halfsafe " HALFSAFE_VERSION "\n");
+    } else {
+      const std::vector<CLI::App*> parsed = app.get_subcommands();
+      Write(stdout, HelpText(Describe(app), parsed.empty() ? "" : parsed.front()->get_name(),
+                             ScreenOf(stdout).width));
+    }
     return ExitCode::kOk;
   }
   std::vector<std::string> names;
-  for (const CommandEntry& command : commands) names.emplace_back(command.name);
+  for (const CommandEntry& command : Commands()) names.emplace_back(command.name);
   const std::string first = argc > 1 ? argv[1] : "";
   const bool known = std::find(names.begin(), names.end(), first) != names.end();
   if (!first.empty() && first[0] != '-' && !known) {
     return Fail(ExitCode::kUsage, fmt::format("there is no command {}{}", first, DidYouMean(first, names)));
   }
-  return Fail(ExitCode::kUsage,
-              fmt::format("{} (halfsafe {} --help shows the options)", error.what(), known ? first : ""));
+  return Fail(ExitCode::kUsage, fmt::format("{} (halfsafe {} --help shows the options)",
+                                            WhatIsWrong(app, error), known ? first : ""));
 }
 
 /// Sessions and samples come and go with blocks of the same sizes. Given back to the system and fetched
@@ -53,17 +83,15 @@ ExitCode Run(int argc, char** argv) {
   CLI::App app("halfsafe makes an ONNX model safe to run in half precision");
   app.set_version_flag("--version", "halfsafe " HALFSAFE_VERSION);
   app.require_subcommand(1);
-  app.get_formatter()->column_width(32);
   Command chosen;
-  const std::vector<CommandEntry> commands = Commands();
-  for (const CommandEntry& entry : commands) {
+  for (const CommandEntry& entry : Commands()) {
     CLI::App* command = app.add_subcommand(entry.name, entry.summary);
     command->final_callback([&chosen, run = entry.setup(command)] { chosen = run; });
   }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return UsageError(app, error, commands, argc, argv);
+    return UsageError(app, error, argc, argv);
   }
   return chosen();
 }

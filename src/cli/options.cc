@@ -2,48 +2,64 @@
 
 #include <fmt/format.h>
 
-#include <cstdio>
-
-#include "base/file.h"
-#include "cli/console.h"
+#include "base/text.h"
 
 namespace halfsafe {
 
+CLI::ValidationError NoSuchWord(const std::string& option, const std::string& text,
+                                const std::vector<std::string>& words) {
+  return {option,
+          fmt::format("there is no '{}', only {}{}", text, fmt::join(words, ", "), DidYouMean(text, words))};
+}
+
 void AddModel(CLI::App* app, CommonOptions* options) {
-  app->add_option("MODEL", options->model, "The FP32 ONNX model")->required();
+  app->add_option("MODEL", options->model, "The FP32 ONNX model")->required()->type_name("MODEL.onnx");
 }
 
 void AddData(CLI::App* app, CommonOptions* options) {
   app->add_option("--data", options->data,
                   "Real samples: Polygraphy JSON, .npz, ONNX test data, or folders of these or of .npy named "
-                  "after inputs");
+                  "after inputs")
+      ->type_name("PATH");
   app->add_flag("--leading-axis", options->leading_axis, "An .npz holds many samples along its first axis");
   app->add_option("--random", options->random,
-                  "N random samples in place of --data, for a first look: random data hides overflow");
+                  "N random samples in place of --data, for a first look: random data hides overflow")
+      ->type_name("N");
 }
 
 void AddOpset(CLI::App* app, CommonOptions* options) {
   app->add_option_function<int>(
-      "--opset", [options](int opset) { options->opset = opset; },
-      "Convert the model to this opset first (Conv and others have BF16 from 22 on)");
+         "--opset", [options](int opset) { options->opset = opset; },
+         "Convert the model to this opset first (Conv and others have BF16 from 22 on)")
+      ->type_name("N");
 }
 
-void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required) {
-  auto* option = app->add_option("-o,--output", options->output, what);
+void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
+               bool required) {
+  auto* option = app->add_option("-o,--output", options->output, what)->type_name(value);
   if (required) option->required();
 }
 
 void AddResult(CLI::App* app, CommonOptions* options) {
-  app->add_option("--json", options->json, "Also write the result here, as JSON");
+  app->add_option_function<std::string>(
+         "--json",
+         [options](const std::string& path) {
+           options->json_on_stdout = path == "-";
+           options->json = options->json_on_stdout ? "" : path;
+         },
+         "Also write the result here, as JSON; - is standard output, and the text goes to standard error")
+      ->type_name("RESULT.json");
   app->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
 }
 
 void AddCustomOps(CLI::App* app, CommonOptions* options) {
-  app->add_option("--custom-ops", options->custom_ops, "A library of custom operators for ONNX Runtime");
+  app->add_option("--custom-ops", options->custom_ops, "A library of custom operators for ONNX Runtime")
+      ->type_name("LIB.so");
 }
 
 void AddRuntime(CLI::App* app, CommonOptions* options) {
   app->add_option("--threads", options->threads, "Threads to run with (default: one per core)")
+      ->type_name("N")
       ->check(CLI::Range(0, 4096));
   AddCustomOps(app, options);
 }
@@ -54,60 +70,58 @@ void AddLowMemory(CLI::App* app, CommonOptions* options) {
 }
 
 void AddProvider(CLI::App* app, Provider* provider, const std::string& what) {
-  app->add_option("--provider", *provider, what)
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Provider>{{"cpu", Provider::kCpu}, {"cuda", Provider::kCuda}},
-          CLI::ignore_case));
+  OneOf(app, "--provider", provider, what, {{"cpu", Provider::kCpu}, {"cuda", Provider::kCuda}});
 }
 
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
+      ->type_name("X")
       ->check(CLI::PositiveNumber);
-  app->add_option_function<std::string>(
-         "--io", [plan](const std::string& value) { plan->io_fp16 = value == "fp16"; },
-         "Types of inputs and outputs: keep (default) or fp16")
-      ->check(CLI::IsMember({"keep", "fp16"}));
-  app->add_option_function<std::string>(
-         "--accumulate", [plan](const std::string& value) { plan->accumulate_fp16 = value == "fp16"; },
-         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may pick: partial sums then "
-         "count")
-      ->check(CLI::IsMember({"fp32", "fp16"}));
-  app->add_option(
-         "--repair", plan->repair,
-         "What to do about overflow: rescale by powers of two (FP32 where that fails), fp32, bf16, or "
-         "auto (default): the cheapest of these, place by place")
-      ->transform(CLI::CheckedTransformer(std::map<std::string, Repair>{{"auto", Repair::kAuto},
-                                                                        {"rescale", Repair::kRescale},
-                                                                        {"fp32", Repair::kFp32},
-                                                                        {"bf16", Repair::kBf16}},
-                                          CLI::ignore_case));
+  OneOf(app, "--io", &plan->io_fp16, "Types of inputs and outputs: keep (default) or fp16",
+        {{"keep", false}, {"fp16", true}});
+  OneOf(app, "--accumulate", &plan->accumulate_fp16,
+        "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may "
+        "pick: partial sums then count",
+        {{"fp32", false}, {"fp16", true}});
+  OneOf(app, "--repair", &plan->repair,
+        "What to do about overflow: rescale by powers of two (FP32 where that fails), fp32, bf16, "
+        "or auto (default): the cheapest of these, place by place",
+        {{"auto", Repair::kAuto},
+         {"rescale", Repair::kRescale},
+         {"fp32", Repair::kFp32},
+         {"bf16", Repair::kBf16}});
   app->add_option("--margin", plan->margin,
                   "What rescaled tensors stay within where they can (default 2048); never past the threshold")
+      ->type_name("X")
       ->check(CLI::PositiveNumber);
   app->add_option("--cost", options->latencies,
-                  "Latencies of the nodes on your GPU, in place of estimates: a halfsafe-latencies file");
-  app->add_option("--keep", plan->keep_nodes, "Nodes whose name matches this regular expression stay FP32");
-  app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32");
+                  "Latencies of the nodes on your GPU, in place of estimates: a halfsafe-latencies file")
+      ->type_name("LATENCIES.json");
+  app->add_option("--keep", plan->keep_nodes, "Nodes whose name matches this regular expression stay FP32")
+      ->type_name("REGEX");
+  app->add_option("--keep-op", plan->keep_ops, "Operators of this type stay FP32")->type_name("TYPE");
 }
 
 void AddAccumulation(CLI::App* app, bool* fp32) {
-  app->add_option_function<std::string>(
-         "--accumulate", [fp32](const std::string& value) { *fp32 = value == "fp32"; },
-         "fp32: write 16-bit matrix products so that a strongly typed runtime sums them in FP32 (default: "
-         "runtime, which leaves it the choice)")
-      ->check(CLI::IsMember({"fp32", "runtime"}));
+  OneOf(app, "--accumulate", fp32,
+        "fp32: write 16-bit matrix products so that a strongly typed runtime sums them "
+        "in FP32 (default: runtime, which leaves it the choice)",
+        {{"fp32", true}, {"runtime", false}});
 }
 
 void AddTolerance(CLI::App* app, Tolerance* tolerance) {
   app->add_option("--rel-l2", tolerance->rel_l2,
                   "Largest relative L2 error of an output on any sample (default 0.01)")
+      ->type_name("X")
       ->check(CLI::NonNegativeNumber);
   app->add_option("--rtol", tolerance->rtol,
                   "Element-wise: |y - ref| <= atol + rtol * |ref| (off by default)")
+      ->type_name("X")
       ->check(CLI::NonNegativeNumber);
-  app->add_option("--atol", tolerance->atol, "See --rtol")->check(CLI::NonNegativeNumber);
+  app->add_option("--atol", tolerance->atol, "See --rtol")->type_name("X")->check(CLI::NonNegativeNumber);
   app->add_option("--max-flips", tolerance->max_flips,
                   "Share of integer or bool elements that may differ (default 0)")
+      ->type_name("SHARE")
       ->check(CLI::Range(0.0, 1.0));
 }
 
@@ -116,9 +130,14 @@ void AddNoFindings(CLI::App* app, bool* left_out) {
                 "Leave out of the model's metadata why nodes are as they are: it names samples");
 }
 
-void AddFailOn(CLI::App* app, CommonOptions* options) {
-  app->add_option("--fail-on", options->fail_on, "overflow: exit with 1 when anything overflows")
-      ->check(CLI::IsMember({"overflow"}));
+void AddFailOn(CLI::App* app, CommonOptions* options, const std::string& what) {
+  OneOf(app, "--fail-on", &options->fail_on_overflow, what, {{"overflow", true}});
+}
+
+void AddJudgedThreshold(CLI::App* app, CommonOptions* options) {
+  app->add_option("--threshold", options->threshold, "What counts as overflow (default 10000)")
+      ->type_name("X")
+      ->check(CLI::PositiveNumber);
 }
 
 std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) {
@@ -177,13 +196,9 @@ Report StartReport(const char* command, const Model& model) {
 }
 
 ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise) {
-  if (!options.json.empty()) WriteFileAtomically(options.json, ToJson(report));
-  if (!options.quiet) {
-    fmt::print("{}", ToText(report, TerminalWidth(), UseColor()));
-    std::fflush(stdout);
-  }
+  Say(options, report);
   const bool overflow = !report.overflowing.empty() || !report.out_of_range_weights.empty();
-  if (options.fail_on == "overflow" && overflow && otherwise == ExitCode::kOk) return ExitCode::kNotRight;
+  if (options.fail_on_overflow && overflow && otherwise == ExitCode::kOk) return ExitCode::kNotRight;
   return otherwise;
 }
 

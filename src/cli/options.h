@@ -1,9 +1,15 @@
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
+#include <type_traits>
+#include <utility>
+#include <vector>
 
+#include "base/file.h"
 #include "cli/commands.h"
+#include "cli/console.h"
 #include "halfsafe/halfsafe.h"
 #include "report/report.h"
 
@@ -13,7 +19,9 @@ namespace halfsafe {
 void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
 void AddOpset(CLI::App* app, CommonOptions* options);
-void AddOutput(CLI::App* app, CommonOptions* options, const std::string& what, bool required);
+/// `value` is what --help calls the file: FIXED.onnx.
+void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
+               bool required);
 void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
@@ -26,15 +34,31 @@ void AddPlugins(CLI::App* app, std::vector<std::filesystem::path>* plugins);
 void AddBatch(CLI::App* app, int64_t* batch);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
 void AddNoFindings(CLI::App* app, bool* left_out);
-void AddFailOn(CLI::App* app, CommonOptions* options);
+void AddFailOn(CLI::App* app, CommonOptions* options,
+               const std::string& what = "overflow: exit with 1 when anything overflows");
+void AddJudgedThreshold(CLI::App* app, CommonOptions* options);  ///< --threshold, where nothing is planned.
 
+CLI::ValidationError NoSuchWord(const std::string& option, const std::string& text,
+                                const std::vector<std::string>& words);
+
+/// An option whose value is one of a few words, in either case.
+template <typename Value>
+CLI::Option* OneOf(CLI::App* app, const std::string& name, Value* value, const std::string& what,
+                   const std::vector<std::pair<std::string, std::type_identity_t<Value>>>& choices) {
+  std::vector<std::string> words;
+  for (const auto& choice : choices) words.push_back(choice.first);
+  const auto choose = [=](const std::string& text) {
+    const std::string lower = CLI::detail::to_lower(text);
+    const auto found = std::find(words.begin(), words.end(), lower);
+    if (found == words.end()) throw NoSuchWord(name, text, words);
+    *value = choices[static_cast<size_t>(found - words.begin())].second;
+  };
+  return app->add_option_function<std::string>(name, choose, what)->type_name(CLI::detail::join(words, "|"));
+}
 /// --typing weak|strong
 template <typename Value>
 void AddTyping(CLI::App* app, Value* typing, const std::string& what) {
-  app->add_option("--typing", *typing, what)
-      ->transform(CLI::CheckedTransformer(
-          std::map<std::string, Typing>{{"weak", Typing::kWeak}, {"strong", Typing::kStrong}},
-          CLI::ignore_case));
+  OneOf(app, "--typing", typing, what, {{"weak", Typing::kWeak}, {"strong", Typing::kStrong}});
 }
 
 /// Loads the model, raises it to `opset` where one is given, and completes its types.
@@ -49,6 +73,17 @@ std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names);
 RangeTable ReadRanges(const std::string& path);
 Plan ReadPlan(const std::string& path);
 Latencies ReadLatencies(const std::string& path);  ///< Empty without a path.
+
+/// Shows what a command found: as JSON where --json asks for it, and as text unless --quiet. With JSON on
+/// standard output the text goes to standard error.
+template <typename Result>
+void Say(const CommonOptions& options, const Result& result) {
+  if (!options.json.empty()) WriteFileAtomically(options.json, ToJson(result));
+  if (options.json_on_stdout) Write(stdout, ToJson(result));
+  if (options.quiet) return;
+  const Screen screen = ScreenOf(options.json_on_stdout ? stderr : stdout);
+  Print(screen.stream, ToText(result, screen.width, screen.color));
+}
 
 /// A report with the model's part filled in.
 Report StartReport(const char* command, const Model& model);

@@ -3,7 +3,6 @@
 #include <cstdio>
 
 #include "base/file.h"
-#include "cli/console.h"
 #include "cli/options.h"
 #include "halfsafe/engine.h"
 
@@ -36,7 +35,7 @@ struct PlanCommand {
     const Plan plan = MakePlan(model, ranges, options);
     if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(plan));
     if (!explain.empty()) {
-      fmt::print("{}", Explain(model, ranges, plan, explain));
+      Print(stdout, Explain(model, ranges, plan, explain));
       return ExitCode::kOk;
     }
     if (export_form == "names") {
@@ -56,11 +55,11 @@ struct PlanCommand {
         export_form == "trtexec" ? TrtexecArguments(weak) : PolygraphyScript(weak);
     fmt::print("{}\n", arguments.text);
     std::fflush(stdout);
-    for (const std::string& note : arguments.notes) fmt::print(stderr, "halfsafe: note: {}\n", note);
+    for (const std::string& note : arguments.notes) PrintNote("note", note);
     if (!plan.tensors.empty() || !plan.constants.empty() || plan.opset) {
-      fmt::print(stderr,
-                 "halfsafe: note: the plan changes values too: this belongs to the model that halfsafe apply "
-                 "--typing weak writes\n");
+      PrintNote(
+          "note",
+          "the plan changes values too: this belongs to the model that halfsafe apply --typing weak writes");
     }
     return ExitCode::kOk;
   }
@@ -96,21 +95,24 @@ struct ApplyCommand {
 
 Command SetUpMerge(CLI::App* app) {
   auto command = std::make_shared<MergeCommand>();
-  app->add_option("RANGES", command->inputs, "Ranges of one model on different samples")->required();
-  AddOutput(app, &command->common, "The joined ranges", true);
+  app->add_option("RANGES", command->inputs, "Ranges of one model on different samples")
+      ->required()
+      ->type_name("RANGES.json");
+  AddOutput(app, &command->common, "RANGES.json", "The joined ranges", true);
   return [command] { return command->Run(); };
 }
 
 Command SetUpPlan(CLI::App* app) {
   auto command = std::make_shared<PlanCommand>();
   AddModel(app, &command->common);
-  app->add_option("--ranges", command->ranges_path, "What scan wrote")->required();
-  AddOutput(app, &command->common, "The plan", false);
-  app->add_option("--explain", command->explain, "Say everything about one node, and nothing else");
-  app->add_option("--export", command->export_form,
-                  "Print, and nothing else: names, the overflowing tensors, one a line; trtexec, arguments "
-                  "that pin layers; polygraphy, a script that does")
-      ->check(CLI::IsMember({"names", "trtexec", "polygraphy"}));
+  app->add_option("--ranges", command->ranges_path, "What scan wrote")->required()->type_name("RANGES.json");
+  AddOutput(app, &command->common, "PLAN.json", "The plan", false);
+  app->add_option("--explain", command->explain, "Say everything about one node, and nothing else")
+      ->type_name("NODE");
+  OneOf(app, "--export", &command->export_form,
+        "Print, and nothing else: names, the overflowing tensors, one a line; trtexec, arguments "
+        "that pin layers; polygraphy, a script that does",
+        {{"names", "names"}, {"trtexec", "trtexec"}, {"polygraphy", "polygraphy"}});
   AddPlanOptions(app, &command->common, &command->options);
   AddCustomOps(app, &command->common);
   AddResult(app, &command->common);
@@ -121,8 +123,8 @@ Command SetUpPlan(CLI::App* app) {
 Command SetUpApply(CLI::App* app) {
   auto command = std::make_shared<ApplyCommand>();
   AddModel(app, &command->common);
-  app->add_option("--plan", command->plan_path, "The plan")->required();
-  AddOutput(app, &command->common, "The fixed model", true);
+  app->add_option("--plan", command->plan_path, "The plan")->required()->type_name("PLAN.json");
+  AddOutput(app, &command->common, "FIXED.onnx", "The fixed model", true);
   AddTyping(
       app, &command->typing,
       "strong (default): with the plan's types. weak: FP32, with what the plan changes in values, for a "

@@ -9,7 +9,6 @@
 #include <thread>
 
 #include "base/file.h"
-#include "cli/console.h"
 #include "cli/options.h"
 #include "ranks/ranks.h"
 
@@ -134,23 +133,26 @@ Command SetUpScan(CLI::App* app) {
   AddModel(app, &command->common);
   AddData(app, &command->common);
   AddOpset(app, &command->common);
-  AddOutput(app, &command->common, "The ranges", false);
+  AddOutput(app, &command->common, "RANGES.json", "The ranges", false);
   app->add_option("--from-outputs", command->outputs,
-                  "Tensors recorded by Polygraphy (--save-outputs), in place of running anything");
+                  "Tensors recorded by Polygraphy (--save-outputs), in place of running anything")
+      ->type_name("PATH");
   app->add_option("--save-outputs", command->options.save_outputs,
-                  "Also write tensors here, in Polygraphy's output JSON: one file, or a folder");
+                  "Also write tensors here, in Polygraphy's output JSON: one file, or a folder")
+      ->type_name("PATH");
   app->add_option("--tensors", command->options.save_tensors,
-                  "Which tensors --save-outputs writes: a regular expression");
+                  "Which tensors --save-outputs writes: a regular expression")
+      ->type_name("REGEX");
   app->add_option("--shard", command->shard,
-                  "I/N: scan only the I-th of N shares of the samples (halfsafe merge joins the results)");
+                  "I/N: scan only the I-th of N shares of the samples (halfsafe merge joins the results)")
+      ->type_name("I/N");
   app->add_flag("--skip-bad-samples", command->options.skip_bad_samples,
                 "Leave out samples that can't be read or run, and name them");
   app->add_option("--checkpoint", command->options.checkpoint,
-                  "Keep what was seen so far in this file, and go on from it when it is there");
+                  "Keep what was seen so far in this file, and go on from it when it is there")
+      ->type_name("PATH");
   app->add_flag("--no-graph-optimizations", command->no_optimizations, "Run the graph as it is written");
-  app->add_option("--threshold", command->common.threshold,
-                  "What counts as overflow in the table (default 10000)")
-      ->check(CLI::PositiveNumber);
+  AddJudgedThreshold(app, &command->common);
   AddProvider(app, &command->options.provider,
               "What ONNX Runtime runs on: cpu (default), or cuda, where statistics are taken on the GPU too");
   AddRuntime(app, &command->common);

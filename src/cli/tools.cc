@@ -2,7 +2,6 @@
 
 #include <map>
 
-#include "cli/console.h"
 #include "cli/options.h"
 #include "report/inspect.h"
 
@@ -40,10 +39,9 @@ struct InspectCommand {
   ExitCode Run() {
     const Model model = LoadModel(common.model, common);
     const Inspection inspection = Inspect(model);
-    if (!common.json.empty()) WriteInspection(inspection, common.json);
-    if (!common.quiet) fmt::print("{}", ToText(inspection));
+    Say(common, inspection);
     const bool overflow = !inspection.overflowing_weights.empty() || !inspection.overflowing_folds.empty();
-    return common.fail_on == "overflow" && overflow ? ExitCode::kNotRight : ExitCode::kOk;
+    return common.fail_on_overflow && overflow ? ExitCode::kNotRight : ExitCode::kOk;
   }
 };
 
@@ -51,11 +49,12 @@ struct InspectCommand {
 
 Command SetUpData(CLI::App* app) {
   auto command = std::make_shared<DataCommand>();
-  app->add_option("PATH", command->paths, "Samples in any format")->required();
-  AddOutput(app, &command->common, "A .json file (Polygraphy's input format), or a folder for .npz files",
-            true);
+  app->add_option("PATH", command->paths, "Samples in any format")->required()->type_name("PATH");
+  AddOutput(app, &command->common, "PATH",
+            "A .json file (Polygraphy's input format), or a folder for .npz files", true);
   app->add_option("--model", command->model,
-                  "The model that the samples are for: names the inputs of ONNX test data");
+                  "The model that the samples are for: names the inputs of ONNX test data")
+      ->type_name("MODEL.onnx");
   app->add_flag("--leading-axis", command->common.leading_axis,
                 "An .npz holds many samples along its first axis");
   return [command] { return command->Run(); };
@@ -64,8 +63,9 @@ Command SetUpData(CLI::App* app) {
 Command SetUpMark(CLI::App* app) {
   auto command = std::make_shared<MarkCommand>();
   AddModel(app, &command->common);
-  AddOutput(app, &command->common, "The model with more outputs", true);
-  app->add_option("--tensors", command->pattern, "Only tensors whose name matches this regular expression");
+  AddOutput(app, &command->common, "ALL.onnx", "The model with more outputs", true);
+  app->add_option("--tensors", command->pattern, "Only tensors whose name matches this regular expression")
+      ->type_name("REGEX");
   AddCustomOps(app, &command->common);
   return [command] { return command->Run(); };
 }

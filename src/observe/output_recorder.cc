@@ -4,6 +4,7 @@
 
 #include <regex>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
@@ -17,12 +18,17 @@ OutputRecorder::OutputRecorder(const GraphIndex& index, const ScanOptions& optio
     throw BadUsage(
         fmt::format("--tensors '{}' is not a regular expression: {}", options.save_tensors, error.what()));
   }
+  std::vector<std::string> names;
   for (const TensorInfo& tensor : index.tensors()) {
-    const bool result = tensor.kind == TensorKind::kActivation && tensor.graph == 0 && tensor.is_tensor;
-    if (!result || !std::regex_search(tensor.name, wanted)) continue;
+    if (tensor.kind != TensorKind::kActivation || tensor.graph != 0 || !tensor.is_tensor) continue;
+    names.push_back(tensor.name);
+    if (!std::regex_search(tensor.name, wanted)) continue;
     if (chosen_.insert(tensor.name).second) in_order_.push_back(tensor.name);
   }
-  if (chosen_.empty()) throw BadUsage(fmt::format("--tensors '{}' matches no tensor", options.save_tensors));
+  if (chosen_.empty()) {
+    throw BadUsage(fmt::format("--tensors '{}' matches no tensor{}", options.save_tensors,
+                               DidYouMean(options.save_tensors, names)));
+  }
   writer_ = std::make_unique<RecordedOutputsWriter>(options.save_outputs, "halfsafe");
 }
 

@@ -52,6 +52,13 @@ std::string Explain(const Model& model, const RangeTable& ranges, const Plan& pl
   if (id < 0) {
     std::vector<std::string> names;
     for (const NodeInfo& node : index.nodes()) names.push_back(node.name);
+    // Tensors and nodes are easily confused: exporters give both the same stems.
+    const int tensor = index.FindTensor(name);
+    const int producer = tensor < 0 ? -1 : index.tensor(tensor).producer;
+    if (producer >= 0) {
+      throw BadUsage(
+          fmt::format("{} is a tensor; the node that writes it is {}", name, index.node(producer).name));
+    }
     throw BadUsage(fmt::format("the model has no node {}{}", name, DidYouMean(name, names)));
   }
   const NodeInfo& node = index.node(id);

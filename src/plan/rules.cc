@@ -8,6 +8,7 @@
 #include <regex>
 #include <set>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/op_traits.h"
@@ -33,7 +34,12 @@ void PinnedByUser(PlanContext* context, std::string_view name) {
       found = true;
       context->PinNode(static_cast<int>(node), name, fmt::format("--keep '{}'", pattern));
     }
-    if (!found) context->warnings.push_back(fmt::format("--keep '{}' matches no node", pattern));
+    if (!found) {
+      std::vector<std::string> names;
+      for (const NodeInfo& node : context->index.nodes()) names.push_back(node.name);
+      context->warnings.push_back(
+          fmt::format("--keep '{}' matches no node{}", pattern, DidYouMean(pattern, names)));
+    }
   }
   for (const std::string& op : context->options.keep_ops) {
     bool found = false;
@@ -42,7 +48,12 @@ void PinnedByUser(PlanContext* context, std::string_view name) {
       found = true;
       context->PinNode(static_cast<int>(node), name, fmt::format("--keep-op {}", op));
     }
-    if (!found) context->warnings.push_back(fmt::format("--keep-op {}: the model has no such operator", op));
+    if (!found) {
+      std::vector<std::string> ops;
+      for (const NodeInfo& node : context->index.nodes()) ops.push_back(node.proto->op_type());
+      context->warnings.push_back(
+          fmt::format("--keep-op {}: the model has no such operator{}", op, DidYouMean(op, ops)));
+    }
   }
 }
 

@@ -12,9 +12,6 @@
 namespace halfsafe {
 namespace {
 
-/// For names of layers, which grow with every node that is fused into one.
-constexpr size_t kNameWidth = 36;
-
 std::string Plural(uint64_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
@@ -40,9 +37,9 @@ std::string PinnedTable(const std::vector<PinnedLayer>& pinned, int width) {
   for (size_t i = 0; i < std::min(kRows, order.size()); ++i) {
     const PinnedLayer& pin = *order[i];
     rows.push_back({pin.node, Upper(PrecisionName(pin.precision)),
-                    Fit(fmt::format("{}", fmt::join(pin.layers, ", ")), kNameWidth), pin.problem});
+                    fmt::format("{}", fmt::join(pin.layers, ", ")), pin.problem});
   }
-  return Table(rows, width) + More(order.size());
+  return Table(rows, width, {0, 2}) + More(order.size());
 }
 
 std::string SizesText(const std::vector<int64_t>& shape) {
@@ -115,11 +112,11 @@ std::string NodeTable(const EngineReport& report, int width) {
   for (size_t i = 0; i < std::min(kRows, order.size()); ++i) {
     const NodeInEngine& node = *order[i];
     rows.push_back({node.node, node.planned ? Upper(PrecisionName(*node.planned)) : "-",
-                    std::string(PresenceName(node.presence)),
-                    node.layer.empty() ? "-" : Fit(node.layer, kNameWidth), StoredCell(node)});
+                    std::string(PresenceName(node.presence)), node.layer.empty() ? "-" : node.layer,
+                    StoredCell(node)});
     if (!node.problem.empty()) rows.back().push_back(node.problem);
   }
-  return Table(rows, width) + More(order.size());
+  return Table(rows, width, {0, 3}) + More(order.size());
 }
 
 size_t CountIn(const EngineReport& report, Presence presence) {
@@ -190,7 +187,7 @@ std::string WorstTable(const TraceResult& result, int width) {
     rows.push_back({tensor.name, tensor.op_type, ErrorCell(tensor.error), Number(tensor.error.max_abs),
                     tensor.error.right ? "right" : "NOT RIGHT"});
   }
-  return Table(rows, width) + More(order.size());
+  return Table(rows, width, {0, 1}) + More(order.size());
 }
 
 // ---- bench

@@ -2,9 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
-#include "base/file.h"
+#include "base/display.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "data/array.h"
@@ -69,7 +70,7 @@ Inspection Inspect(const Model& model) {
   return result;
 }
 
-std::string ToText(const Inspection& inspection) {
+std::string ToText(const Inspection& inspection, int width, bool /*color*/) {
   std::string text =
       fmt::format("{} ({}), SHA-256 {}\n", inspection.path, ByteText(inspection.bytes), inspection.sha256);
   for (const auto& [domain, version] : inspection.opsets)
@@ -78,9 +79,10 @@ std::string ToText(const Inspection& inspection) {
     text += fmt::format("input  {} {} {}\n", input.name, DTypeName(input.dtype), ShapeOf(input));
   for (const InputSpec& output : inspection.outputs)
     text += fmt::format("output {} {} {}\n", output.name, DTypeName(output.dtype), ShapeOf(output));
-  text += "operators";
-  for (const auto& [op, count] : inspection.operators) text += fmt::format(" {}:{}", op, count);
-  text += "\n";
+  std::string operators = "operators";
+  for (const auto& [op, count] : inspection.operators) operators += fmt::format(" {}:{}", op, count);
+  for (const std::string& line : WrapText(operators, static_cast<size_t>(std::max(width, 20))))
+    text += line + "\n";
   if (!inspection.no_schema.empty())
     text += fmt::format("operators that ONNX doesn't define: {}\n", fmt::join(inspection.no_schema, ", "));
   text += fmt::format("weights: {} float values; in FP16 {} become subnormal, {} of them zero\n",
@@ -103,7 +105,7 @@ std::string ToText(const Inspection& inspection) {
   return text;
 }
 
-void WriteInspection(const Inspection& inspection, const std::filesystem::path& path) {
+std::string ToJson(const Inspection& inspection) {
   nlohmann::ordered_json json = {{"format", "halfsafe-inspection"},
                                  {"version", 1},
                                  {"model_sha256", inspection.sha256},
@@ -131,7 +133,7 @@ void WriteInspection(const Inspection& inspection, const std::filesystem::path& 
   json["overflowing_folds"] = nlohmann::ordered_json::array();
   for (const FoldFinding& fold : inspection.overflowing_folds)
     json["overflowing_folds"].push_back({{"nodes", fold.nodes}, {"abs_max", fold.abs_max}});
-  WriteFileAtomically(path, DumpJson(json));
+  return DumpJson(json);
 }
 
 }  // namespace halfsafe

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <filesystem>
 #include <map>
 #include <string>
 #include <vector>
@@ -33,8 +32,9 @@ struct Inspection {
 };
 
 Inspection Inspect(const Model& model);
-std::string ToText(const Inspection& inspection);
-/// Writes the inspection as a halfsafe-inspection JSON file.
-void WriteInspection(const Inspection& inspection, const std::filesystem::path& path);
+/// For a terminal of `width` columns.
+std::string ToText(const Inspection& inspection, int width, bool color);
+/// The inspection as a halfsafe-inspection file.
+std::string ToJson(const Inspection& inspection);
 
 }  // namespace halfsafe

@@ -10,14 +10,15 @@ namespace halfsafe {
 /// Rows that a table shows at most; the JSON has all.
 constexpr size_t kRows = 10;
 
-/// Shortens a name in the middle: its end tells more than its beginning.
-std::string Fit(const std::string& text, size_t width);
-
 /// Four digits, or three and a power of ten.
 std::string Number(double value);
 
-/// Left-aligned columns under a heading; the first column gives way when the terminal is narrow.
-std::string Table(const std::vector<std::vector<std::string>>& rows, int width);
+/// Left-aligned columns under a heading, never wider than `width` columns of a terminal. Where there is
+/// little room, the widest of the columns `names` give way first, shortened in their middle; the others,
+/// numbers and words that must be read whole, never do. Where that is not enough, each row becomes a
+/// paragraph with one line a cell.
+std::string Table(const std::vector<std::vector<std::string>>& rows, int width,
+                  const std::vector<size_t>& names = {0});
 
 /// What a table says of an output: its problem, what differs, or its relative L2 error.
 std::string ErrorCell(const OutputError& output);

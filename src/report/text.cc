@@ -28,9 +28,9 @@ std::string OverflowTable(const Report& report, int width) {
   for (size_t i = 0; i < std::min(kRows, report.overflowing.size()); ++i) {
     const OverflowRow& row = report.overflowing[i];
     rows.push_back({row.tensor, row.op_type.empty() ? "(input)" : row.op_type, Peak(row.stats),
-                    Fit(row.stats.abs_max_sample, 32)});
+                    row.stats.abs_max_sample});
   }
-  if (rows.size() > 1) text += Table(rows, width);
+  if (rows.size() > 1) text += Table(rows, width, {0, 1, 3});
   if (report.overflowing.size() > kRows)
     text += fmt::format("  ... and {} more\n", report.overflowing.size() - kRows);
   if (!report.out_of_range_weights.empty()) {
@@ -59,10 +59,10 @@ std::string PlanTable(const Report& report, int width) {
     for (const WideNode& node : *nodes) {
       ++reasons[node.reason];
       if (rows.size() <= kRows)
-        rows.push_back({node.name, node.op_type, precision, node.reason, Fit(node.evidence, 48)});
+        rows.push_back({node.name, node.op_type, precision, node.reason, node.evidence});
     }
   }
-  if (rows.size() > 1) text += Table(rows, width);
+  if (rows.size() > 1) text += Table(rows, width, {0, 1, 4});
   if (wide > kRows) {
     text += "  ... in all:";
     for (const auto& [reason, count] : reasons) text += fmt::format(" {} {}", count, reason);

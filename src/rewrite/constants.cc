@@ -119,7 +119,7 @@ void ConvertConstants(Rewriter* rewriter) {
   for (const ConstantPlan& plan : rewriter->plan.constants) {
     const int tensor = rewriter->index.FindTensor(plan.name);
     if (tensor < 0 || rewriter->index.tensor(tensor).kind != TensorKind::kConstant) {
-      throw BadInput(fmt::format("the plan names constant {}, which the model doesn't have", plan.name));
+      throw NotInModel("constant", plan.name, rewriter->index);
     }
     plans[plan.name] = &plan;
   }

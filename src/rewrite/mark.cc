@@ -3,6 +3,7 @@
 #include <regex>
 #include <unordered_set>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
@@ -21,11 +22,12 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
   std::unordered_set<std::string> outputs;
   for (const auto& output : proto.graph().output()) outputs.insert(output.name());
   size_t marked = 0;
+  std::vector<std::string> names;
   for (const TensorInfo& tensor : index.tensors()) {
     // Only the main graph has outputs, and what is given (inputs, constants) needs no computing.
-    if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation ||
-        !std::regex_search(tensor.name, wanted))
-      continue;
+    if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation) continue;
+    names.push_back(tensor.name);
+    if (!std::regex_search(tensor.name, wanted)) continue;
     ++marked;
     if (outputs.contains(tensor.local)) continue;
     auto* output = proto.mutable_graph()->add_output();
@@ -39,7 +41,8 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
       if (dim >= 0) written->set_dim_value(dim);
     }
   }
-  if (marked == 0) throw BadUsage(fmt::format("--tensors '{}' matches no tensor", pattern));
+  if (marked == 0)
+    throw BadUsage(fmt::format("--tensors '{}' matches no tensor{}", pattern, DidYouMean(pattern, names)));
   return Model(model, std::move(proto));
 }
 

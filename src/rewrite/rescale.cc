@@ -11,8 +11,7 @@ namespace {
 
 void ReadExponent(Rewriter* rewriter, const TensorPlan& plan) {
   const int tensor = rewriter->index.FindTensor(plan.name);
-  if (tensor < 0)
-    throw BadInput(fmt::format("the plan names tensor {}, which the model doesn't have", plan.name));
+  if (tensor < 0) throw NotInModel("tensor", plan.name, rewriter->index);
   if (plan.exponent == 0) return;
   if (!rewriter->scales.CanScale(tensor)) {
     throw BadInput(

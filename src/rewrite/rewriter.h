@@ -13,6 +13,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "halfsafe/error.h"
 #include "halfsafe/plan.h"
 #include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
@@ -106,6 +107,9 @@ struct Pass {
   std::string_view name;
   void (*run)(Rewriter*);
 };
+
+/// The error for a plan that names a node, tensor, constant, input or output (`what`) that isn't there.
+Error NotInModel(const char* what, const std::string& name, const GraphIndex& index);
 
 void Rescale(Rewriter* rewriter);  ///< exponents and read_exponent from the plan; attributes that they scale.
 void ChooseTypes(Rewriter* rewriter);  ///< precision and stored, from the plan.

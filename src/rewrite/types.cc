@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "base/text.h"
 #include "halfsafe/error.h"
 #include "rewrite/rewriter.h"
 
@@ -11,11 +12,21 @@ DType TypeOf(Precision precision) {
                                          : DType::kFloat;
 }
 
+Error NotInModel(const char* what, const std::string& name, const GraphIndex& index) {
+  std::vector<std::string> names;
+  for (const NodeInfo& node : index.nodes()) names.push_back(node.name);
+  if (std::string_view(what) != "node") {
+    names.clear();
+    for (const TensorInfo& tensor : index.tensors()) names.push_back(tensor.name);
+  }
+  return BadInput(fmt::format("the plan names {} {}, which the model doesn't have{}", what, name,
+                              DidYouMean(name, names)));
+}
+
 void ChooseTypes(Rewriter* rewriter) {
   for (const NodePlan& plan : rewriter->plan.nodes) {
     const int node = rewriter->index.FindNode(plan.name);
-    if (node < 0)
-      throw BadInput(fmt::format("the plan names node {}, which the model doesn't have", plan.name));
+    if (node < 0) throw NotInModel("node", plan.name, rewriter->index);
     if (plan.precision == Precision::kFp32) continue;
     if (!rewriter->ports.Switchable(node)) {
       const std::string& why = rewriter->ports.WhyNot(node);
@@ -38,8 +49,7 @@ void ChooseTypes(Rewriter* rewriter) {
   }
   for (const IoPlan& io : rewriter->plan.io) {
     const int tensor = rewriter->index.FindTensor(io.name);
-    if (tensor < 0)
-      throw BadInput(fmt::format("the plan names input or output {}, which the model doesn't have", io.name));
+    if (tensor < 0) throw NotInModel("input or output", io.name, rewriter->index);
     if (rewriter->index.tensor(tensor).kind == TensorKind::kInput)
       rewriter->stored[static_cast<size_t>(tensor)] = TypeOf(io.precision);
   }

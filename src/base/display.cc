@@ -1,0 +1,148 @@
+#include "base/display.h"
+
+#include <utf8proc.h>
+
+#include <algorithm>
+
+namespace halfsafe {
+namespace {
+
+/// One character as a reader sees it: a code point with all that combines with it.
+struct Cluster {
+  size_t bytes = 0;
+  size_t columns = 0;
+};
+
+/// The code point that `text` begins with, and its bytes; -1 and one byte where it is no UTF-8.
+struct CodePoint {
+  utf8proc_int32_t value = -1;
+  size_t bytes = 1;
+};
+
+CodePoint FirstCodePoint(std::string_view text) {
+  CodePoint point;
+  const auto* data = reinterpret_cast<const utf8proc_uint8_t*>(text.data());
+  const utf8proc_ssize_t read =
+      utf8proc_iterate(data, static_cast<utf8proc_ssize_t>(text.size()), &point.value);
+  if (read > 0) point.bytes = static_cast<size_t>(read);
+  return point;
+}
+
+/// Whether a terminal would obey it rather than show it: control characters, and marks that turn the
+/// direction of what follows, which could make a line read as another.
+bool IsObeyed(utf8proc_int32_t value) {
+  return value < 0x20 || (value >= 0x7F && value < 0xA0) || (value >= 0x202A && value <= 0x202E) ||
+         (value >= 0x2066 && value <= 0x2069);
+}
+
+/// What is not shown as it is becomes U+FFFD, of one column (see Printable).
+size_t ColumnsOf(const CodePoint& point) {
+  return IsObeyed(point.value) ? 1 : static_cast<size_t>(std::max(0, utf8proc_charwidth(point.value)));
+}
+
+std::vector<Cluster> Clusters(std::string_view text) {
+  std::vector<Cluster> clusters;
+  utf8proc_int32_t state = 0, previous = -1;
+  while (!text.empty()) {
+    const CodePoint point = FirstCodePoint(text);
+    const bool joins =
+        previous >= 0 && point.value >= 0 && !utf8proc_grapheme_break_stateful(previous, point.value, &state);
+    if (!joins) clusters.emplace_back();
+    clusters.back().bytes += point.bytes;
+    // Most terminals show the parts of a joined emoji one behind the other, so their widths add up.
+    clusters.back().columns += ColumnsOf(point);
+    previous = point.value;
+    text.remove_prefix(point.bytes);
+  }
+  return clusters;
+}
+
+/// Bytes of as many whole characters from [begin, end) as `width` columns hold.
+template <typename Iterator>
+size_t BytesWithin(Iterator begin, Iterator end, size_t width) {
+  size_t bytes = 0;
+  for (size_t columns = 0; begin != end && columns + begin->columns <= width; ++begin) {
+    bytes += begin->bytes;
+    columns += begin->columns;
+  }
+  return bytes;
+}
+
+/// Bytes of the colour that `text` begins with, ESC [ digits m; 0 where there is none.
+size_t ColourLength(std::string_view text) {
+  if (!text.starts_with("\x1b[")) return 0;
+  const size_t end = text.find_first_not_of("0123456789;", 2);
+  return end != std::string_view::npos && text[end] == 'm' ? end + 1 : 0;
+}
+
+}  // namespace
+
+size_t DisplayWidth(std::string_view text) {
+  size_t columns = 0;
+  while (!text.empty()) {
+    const CodePoint point = FirstCodePoint(text);
+    columns += ColumnsOf(point);
+    text.remove_prefix(point.bytes);
+  }
+  return columns;
+}
+
+std::string FitMiddle(std::string_view text, size_t width) {
+  if (width < 8 || DisplayWidth(text) <= width) return std::string(text);
+  const std::vector<Cluster> clusters = Clusters(text);
+  const size_t tail = (width - 3) * 2 / 3;
+  const size_t first = BytesWithin(clusters.begin(), clusters.end(), width - 3 - tail);
+  const size_t last = BytesWithin(clusters.rbegin(), clusters.rend(), tail);
+  std::string fitted(text.substr(0, first));
+  fitted += "...";
+  return fitted += text.substr(text.size() - last);
+}
+
+std::string PadTo(std::string_view text, size_t width) {
+  return std::string(text) + std::string(width - std::min(width, DisplayWidth(text)), ' ');
+}
+
+std::vector<std::string> WrapText(std::string_view text, size_t width) {
+  std::vector<std::string> lines(1);
+  for (size_t begin = 0; begin < text.size();) {
+    const size_t end = std::min(text.find(' ', begin), text.size());
+    std::string_view word = text.substr(begin, end - begin);
+    begin = end + 1;
+    if (word.empty()) continue;
+    if (!lines.back().empty() && DisplayWidth(lines.back()) + 1 + DisplayWidth(word) > width)
+      lines.emplace_back();
+    while (DisplayWidth(word) > width) {
+      const std::vector<Cluster> clusters = Clusters(word);
+      // At least one character, where even that is wider.
+      const size_t bytes =
+          std::max(BytesWithin(clusters.begin(), clusters.end(), width), clusters.front().bytes);
+      if (bytes == word.size()) break;
+      lines.back() += word.substr(0, bytes);
+      lines.emplace_back();
+      word.remove_prefix(bytes);
+    }
+    if (!lines.back().empty()) lines.back() += ' ';
+    lines.back() += word;
+  }
+  return lines;
+}
+
+std::string Printable(std::string_view text) {
+  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+  std::string clean;
+  clean.reserve(text.size());
+  while (!text.empty()) {
+    size_t bytes = ColourLength(text);
+    bool keep = bytes > 0;
+    if (!keep) {
+      const CodePoint point = FirstCodePoint(text);
+      keep = point.value == '\n' || !IsObeyed(point.value);
+      bytes = point.bytes;
+    }
+    clean += keep ? text.substr(0, bytes) : kReplacement;
+    text.remove_prefix(bytes);
+  }
+  return clean;
+}
+
+}  // namespace halfsafe
