@@ -183,6 +183,7 @@ def canonical(name):
     """The field of halfsafe-result under which this one is documented."""
     name = re.sub(r"^(plain_fp16|holdout)\.", "fixed_model.", name)
     name = re.sub(r"^outputs\[\]\.", "fixed_model.outputs[].", name)
+    name = re.sub(r"^fixed_overflowing\[\]\.", "overflowing[].", name)
     return name.replace("fixed_model.first_nan.", "fixed_model.first_inf.")
 
 
@@ -283,7 +284,8 @@ class DocsTest(unittest.TestCase):
         self.assertEqual(set(first_cells(text)), signs)
 
     def test_json_fields_are_those_of_the_files(self):
-        written = {"halfsafe-ranges": set(), "halfsafe-plan": set(), "halfsafe-result": set(), "halfsafe-inspection": set()}
+        written = {"halfsafe-ranges": set(), "halfsafe-plan": set(), "halfsafe-result": set(), "halfsafe-inspection": set(),
+                   "halfsafe-diff": set()}
         with tempfile.TemporaryDirectory() as folder:
             write_inputs(folder)
 
@@ -304,6 +306,15 @@ class DocsTest(unittest.TestCase):
             halfsafe("plan", "folding.onnx", "--ranges", "folding_ranges.json", "-o", "folding_plan.json",
                      "--json", "folding_result.json")
             halfsafe("apply", "folding.onnx", "--plan", "folding_plan.json", "-o", "d.onnx")
+            plain = json.loads(pathlib.Path(folder, "plan.json").read_text())
+            plain["tensors"] = plain["constants"] = []
+            for node in plain["nodes"]:
+                node["precision"] = "fp16"
+            pathlib.Path(folder, "plain.json").write_text(json.dumps(plain))
+            halfsafe("apply", "model.onnx", "--plan", "plain.json", "-o", "e.onnx")
+            halfsafe("check", "model.onnx", "e.onnx", "--data", "samples", "--fail-on", "overflow", "--json", "gate.json",
+                     expect=1)
+            halfsafe("diff", "ranges.json", "folding_ranges.json", "--json", "diff.json")
             for path in pathlib.Path(folder).glob("*.json"):
                 content = json.loads(path.read_text())
                 result = content["format"] == "halfsafe-result"
@@ -313,6 +324,8 @@ class DocsTest(unittest.TestCase):
         self.assertEqual(common, {"format", "version", "model_sha256"})
         for name, found in written.items():
             documented = set(first_cells(section(text, name))) | common
+            if name == "halfsafe-diff":  # Of two models.
+                documented.remove("model_sha256")
             with self.subTest(format=name):
                 self.assertEqual(documented, found)
 

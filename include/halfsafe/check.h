@@ -122,6 +122,16 @@ struct CheckResult {
 CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress);
 
+/// Whether any tensor has values that are infinite or NaN.
+bool AnyNotFinite(const RangeTable& ranges);
+
+/// What overflows inside a fixed model, although its outputs may be right: the tensors of `fixed`
+/// (CheckResult::fixed_ranges) that are stored in FP16 and pass `threshold`, or that are infinite or NaN
+/// where `original`, the ranges of the original on the same samples, is not. Without `original` every value
+/// that is not finite counts. In graph order; tensors in FP32 and BF16 are left out.
+std::vector<TensorStats> OverflowOfFixed(const RangeTable& fixed, const RangeTable* original,
+                                         double threshold);
+
 /// What widening did.
 struct Widening {
   std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.

@@ -14,8 +14,8 @@ TEST(TextTest, SuggestsNearNamesOnly) {
 }
 
 TEST(TextTest, SuggestsNamesThatAreMoreThanWhatWasGiven) {
-  const std::vector<std::string> nodes = {"/model/layer.10/attention/MatMul", "/model/layer.1/attention/MatMul",
-                                          "/model/Softmax"};
+  const std::vector<std::string> nodes = {"/model/layer.10/attention/MatMul",
+                                          "/model/layer.1/attention/MatMul", "/model/Softmax"};
   EXPECT_EQ(Nearest("attention/matmul", nodes), "/model/layer.1/attention/MatMul");
   EXPECT_EQ(Nearest("SOFTMAX", nodes), "/model/Softmax");
   EXPECT_EQ(Nearest("el", nodes), "");

@@ -37,7 +37,9 @@ CommandText DescribeCommand(const CLI::App& app) {
 
 ValueKind OptionText::Kind() const {
   using Of = ValueKind::Of;
-  if (value.find('|') != std::string::npos) return {Of::kWords, CLI::detail::split(value, '|'), ""};
+  // Words to choose from are in lower case; what a user puts something else in place of is in capitals.
+  const bool words = !value.empty() && value.front() >= 'a' && value.front() <= 'z';
+  if (words) return {Of::kWords, CLI::detail::split(value, '|'), ""};
   if (value == "FOLDER") return {Of::kFolder, {}, ""};
   if (value == "PATH" || value == "ENGINE") return {Of::kPath, {}, ""};
   const size_t dot = value.find('.');

@@ -29,7 +29,7 @@ struct EngineCommand {
     }
     std::optional<Plan> plan;
     if (!plan_path.empty()) plan = ReadPlan(plan_path);
-    const EngineReport report = CompareLayers(LayersFromJson(inspected, file), plan ? plan : nullptr);
+    const EngineReport report = CompareLayers(LayersFromJson(inspected, file), plan ? &*plan : nullptr);
     if (plan && !report.judged && report.as_planned) throw Unjudged(report.layers);
     Say(common, report);
     return report.as_planned ? ExitCode::kOk : ExitCode::kNotRight;
@@ -44,7 +44,7 @@ struct EngineCommand {
     const auto samples = OpenData(model, common, &progress);
     const auto repeated = RepeatSamples(*samples, model.Inputs(), batch);
     const TraceResult result =
-        TraceEngine(model, plan ? plan : nullptr, *repeated, build, tolerance, &progress);
+        TraceEngine(model, plan ? &*plan : nullptr, *repeated, build, tolerance, &progress);
     Say(common, result);
     return result.first_nonfinite || result.first_bad ? ExitCode::kNotRight : ExitCode::kOk;
   }

@@ -74,7 +74,7 @@ struct BuildCommand {
     const auto samples = has_data ? OpenData(model, common, &progress) : nullptr;
     const auto repeated = has_data ? RepeatSamples(*samples, model.Inputs(), batch) : nullptr;
     const auto build = parse_only ? &ParseForEngine : &BuildEngine;
-    const BuildResult result = build(model, plan ? plan : nullptr, repeated.get(), options, &progress);
+    const BuildResult result = build(model, plan ? &*plan : nullptr, repeated.get(), options, &progress);
     if (!parse_only) {
       AtomicFile file(common.output);
       file.Write(result.engine.data(), result.engine.size());

@@ -77,7 +77,9 @@ struct CheckCommand {
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
+    options.fixed_ranges = common.fail_on_overflow;
     report.check = Check(model, fixed_model, *samples, options, &progress);
+    if (report.check->fixed_ranges) LookInside(model, fixed_model, *samples, &progress, &report);
     const bool right = report.check->Right();
     report.verdict = right ? "right" : "not-right";
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
@@ -86,6 +88,23 @@ struct CheckCommand {
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
+  }
+
+  /// What overflows in the fixed model. Only where something isn't finite it takes a scan of the original to
+  /// tell what is new.
+  void LookInside(const Model& model, const Model& fixed_model, const SampleSource& samples,
+                  Progress* progress, Report* report) const {
+    const RangeTable& ranges = *report->check->fixed_ranges;
+    std::optional<RangeTable> original;
+    if (AnyNotFinite(ranges)) {
+      ScanOptions scan;
+      scan.threads = common.threads;
+      scan.low_memory = common.low_memory;
+      scan.custom_op_libraries = options.custom_op_libraries;
+      original = Scan(model, samples, scan, progress);
+    }
+    AddFixedOverflow(fixed_model, OverflowOfFixed(ranges, original ? &*original : nullptr, common.threshold),
+                     common.threshold, report);
   }
 
   void WidenPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) {
@@ -179,6 +198,10 @@ Command SetUpCheck(CLI::App* app) {
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
+  AddFailOn(app, &command->common,
+            "overflow: exit with 1 also when tensors that the fixed model stores in FP16 overflow: past "
+            "--threshold, or not finite where FP32 is");
+  AddJudgedThreshold(app, &command->common);
   return [command] { return command->Run(); };
 }
 

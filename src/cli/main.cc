@@ -37,7 +37,9 @@ std::vector<std::string> OptionNames(const CLI::App& command) {
 std::string WhatIsWrong(const CLI::App& app, const CLI::ParseError& error) {
   const std::vector<CLI::App*> parsed = app.get_subcommands();
   const CLI::App& at = parsed.empty() ? app : *parsed.front();
-  if (error.get_name() != "ExtrasError") return error.what();
+  // Without a command, that it lacks one is found first.
+  const bool extras = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::ExtrasError);
+  if (!extras && !parsed.empty()) return error.what();
   for (const std::string& extra : at.remaining()) {
     const std::string name = extra.substr(0, extra.find('='));
     if (name.size() < 2 || name[0] != '-') continue;
@@ -65,8 +67,8 @@ ExitCode UsageError(const CLI::App& app, const CLI::ParseError& error, int argc,
   if (!first.empty() && first[0] != '-' && !known) {
     return Fail(ExitCode::kUsage, fmt::format("there is no command {}{}", first, DidYouMean(first, names)));
   }
-  return Fail(ExitCode::kUsage, fmt::format("{} (halfsafe {} --help shows the options)",
-                                            WhatIsWrong(app, error), known ? first : ""));
+  return Fail(ExitCode::kUsage, fmt::format("{} (halfsafe {}--help shows the options)",
+                                            WhatIsWrong(app, error), known ? first + " " : ""));
 }
 
 /// Sessions and samples come and go with blocks of the same sizes. Given back to the system and fetched

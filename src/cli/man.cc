@@ -76,7 +76,7 @@ std::string ExampleSection(const std::vector<Example>& examples) {
   if (examples.empty()) return "";
   std::string text = ".SH EXAMPLES\n";
   for (const Example& example : examples) {
-    text += ".PP\n" + Prose(example.what);
+    text += (&example == &examples.front() ? "" : ".PP\n") + Prose(example.what);
     text += ".PP\n.RS 4\n.nf\n";
     const std::vector<std::string> lines = WrapText(example.line, 64);
     for (size_t i = 0; i < lines.size(); ++i)
@@ -139,7 +139,7 @@ std::string ManPage(const ProgramText& program, const std::string& name, const s
   const CommandText& command = found == program.commands.end() ? program.main : *found;
   std::string text = fmt::format(".TH {} 1 {} \"halfsafe {}\" \"User Commands\"\n", Upper(PageName(name)),
                                  date, HALFSAFE_VERSION);
-  text += fmt::format(".SH NAME\n{} \\- {}\n", Escaped(PageName(name)), Escaped(command.summary));
+  text += fmt::format(".SH NAME\n{} \\-\n{}", Escaped(PageName(name)), Prose(command.summary));
   text += ".SH SYNOPSIS\n" + Prose(command.Usage());
   if (name.empty()) {
     text +=

@@ -8,8 +8,8 @@ namespace halfsafe {
 
 CLI::ValidationError NoSuchWord(const std::string& option, const std::string& text,
                                 const std::vector<std::string>& words) {
-  return {option,
-          fmt::format("there is no '{}', only {}{}", text, fmt::join(words, ", "), DidYouMean(text, words))};
+  return CLI::ValidationError(option, fmt::format("there is no '{}', only {}{}", text, fmt::join(words, ", "),
+                                                  DidYouMean(text, words)));
 }
 
 void AddModel(CLI::App* app, CommonOptions* options) {
@@ -135,7 +135,7 @@ void AddFailOn(CLI::App* app, CommonOptions* options, const std::string& what) {
 }
 
 void AddJudgedThreshold(CLI::App* app, CommonOptions* options) {
-  app->add_option("--threshold", options->threshold, "What counts as overflow (default 10000)")
+  app->add_option("--threshold", options->threshold, "What counts as overflow: |x| past this (default 10000)")
       ->type_name("X")
       ->check(CLI::PositiveNumber);
 }
@@ -197,7 +197,8 @@ Report StartReport(const char* command, const Model& model) {
 
 ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise) {
   Say(options, report);
-  const bool overflow = !report.overflowing.empty() || !report.out_of_range_weights.empty();
+  const bool overflow = !report.overflowing.empty() || !report.out_of_range_weights.empty() ||
+                        (report.fixed_overflowing && !report.fixed_overflowing->empty());
   if (options.fail_on_overflow && overflow && otherwise == ExitCode::kOk) return ExitCode::kNotRight;
   return otherwise;
 }

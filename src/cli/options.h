@@ -55,6 +55,7 @@ CLI::Option* OneOf(CLI::App* app, const std::string& name, Value* value, const s
   };
   return app->add_option_function<std::string>(name, choose, what)->type_name(CLI::detail::join(words, "|"));
 }
+
 /// --typing weak|strong
 template <typename Value>
 void AddTyping(CLI::App* app, Value* typing, const std::string& what) {

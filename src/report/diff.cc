@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <utility>
 
 #include "base/json.h"
 #include "base/text.h"
@@ -40,9 +41,12 @@ std::string FactorCell(const std::optional<double>& log2) {
   return log2 ? fmt::format("2^{:+.1f}", *log2) : "-";
 }
 
-/// Tensors that passed a limit, one way or the other.
-std::string LimitTable(const char* heading, const Changes& changes, double threshold, int width) {
+/// Tensors that passed a limit, one way or the other; the worst first.
+std::string LimitTable(const char* heading, Changes changes, double threshold, int width) {
   if (changes.empty()) return "";
+  std::stable_sort(changes.begin(), changes.end(), [](const TensorChange* a, const TensorChange* b) {
+    return std::pair(a->level_after, a->after->abs_max) > std::pair(b->level_after, b->after->abs_max);
+  });
   std::vector<std::vector<std::string>> rows = {{"tensor", "before", "max |x|", "factor", "now", "sample"}};
   for (size_t i = 0; i < std::min(kRows, changes.size()); ++i) {
     const TensorChange& change = *changes[i];
@@ -95,7 +99,8 @@ std::string IdentityLine(const RangesDiff& diff) {
     text = fmt::format("Another model ({:.12} before, {:.12} now)", diff.before.model_sha256,
                        diff.after.model_sha256);
   }
-  return text + fmt::format(", {} samples before, {} now\n", diff.before.samples, diff.after.samples);
+  return text + fmt::format(", {} sample{} before, {} now\n", diff.before.samples,
+                            diff.before.samples == 1 ? "" : "s", diff.after.samples);
 }
 
 Json ScanJson(const ScanIdentity& scan) {

@@ -10,28 +10,38 @@
 
 namespace halfsafe {
 
+namespace {
+
+OverflowRow RowOf(const GraphIndex& index, const TensorStats& stats) {
+  OverflowRow row;
+  row.tensor = stats.name;
+  row.stats = stats;
+  const int tensor = index.FindTensor(stats.name);
+  if (tensor >= 0 && index.tensor(tensor).producer >= 0) {
+    row.node = index.node(index.tensor(tensor).producer).name;
+    row.op_type = index.node(index.tensor(tensor).producer).proto->op_type();
+  }
+  return row;
+}
+
+void WorstFirst(std::vector<OverflowRow>* rows) {
+  std::stable_sort(rows->begin(), rows->end(), [](const OverflowRow& a, const OverflowRow& b) {
+    const bool a_broken = a.stats.nan_count + a.stats.inf_count > 0,
+               b_broken = b.stats.nan_count + b.stats.inf_count > 0;
+    return a_broken != b_broken ? a_broken : a.stats.abs_max > b.stats.abs_max;
+  });
+}
+
+}  // namespace
+
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
   const GraphIndex& index = model.index();
   report->samples = ranges.samples;
   report->skipped = ranges.skipped;
   report->threshold = threshold;
-  for (const std::string& name : OverflowingTensors(ranges, threshold)) {
-    OverflowRow row;
-    row.tensor = name;
-    row.stats = *ranges.Find(name);
-    const int tensor = index.FindTensor(name);
-    if (tensor >= 0 && index.tensor(tensor).producer >= 0) {
-      row.node = index.node(index.tensor(tensor).producer).name;
-      row.op_type = index.node(index.tensor(tensor).producer).proto->op_type();
-    }
-    report->overflowing.push_back(std::move(row));
-  }
-  std::stable_sort(report->overflowing.begin(), report->overflowing.end(),
-                   [](const OverflowRow& a, const OverflowRow& b) {
-                     const bool a_broken = a.stats.nan_count + a.stats.inf_count > 0,
-                                b_broken = b.stats.nan_count + b.stats.inf_count > 0;
-                     return a_broken != b_broken ? a_broken : a.stats.abs_max > b.stats.abs_max;
-                   });
+  for (const std::string& name : OverflowingTensors(ranges, threshold))
+    report->overflowing.push_back(RowOf(index, *ranges.Find(name)));
+  WorstFirst(&report->overflowing);
   for (const TensorStats& stats : ranges.tensors) {
     if (!stats.constant) ++report->tensors;
     if (stats.constant && stats.overflow_count > 0) {
@@ -57,6 +67,14 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
   report->rescaled = plan.tensors;
   report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());
   if (ranges != nullptr) report->fp16_multiply_adds = Fp16Share(model, *ranges, plan);
+}
+
+void AddFixedOverflow(const Model& fixed, const std::vector<TensorStats>& overflow, double threshold,
+                      Report* report) {
+  report->threshold = threshold;
+  report->fixed_overflowing.emplace();
+  for (const TensorStats& stats : overflow) report->fixed_overflowing->push_back(RowOf(fixed.index(), stats));
+  WorstFirst(&*report->fixed_overflowing);
 }
 
 void AddFixed(const Model& fixed, const std::string& path, Report* report) {

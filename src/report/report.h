@@ -46,6 +46,9 @@ struct Report {
   std::vector<ConstantPlan> constants;
   std::vector<TensorPlan> rescaled;          ///< Tensors and constants stored times a power of two.
   std::optional<double> fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
+  /// Tensors that the fixed model stores in FP16 and that overflow there, largest first; unset where nobody
+  /// looked.
+  std::optional<std::vector<OverflowRow>> fixed_overflowing;
   std::string fixed_path;
   uint64_t fixed_bytes = 0;
   uint64_t casts = 0;
@@ -65,6 +68,10 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report);
 /// Fills the parts that come from a fixed model, which lies at `path`.
 void AddFixed(const Model& fixed, const std::string& path, Report* report);
+
+/// Fills in what overflows inside the fixed model (OverflowOfFixed).
+void AddFixedOverflow(const Model& fixed, const std::vector<TensorStats>& overflow, double threshold,
+                      Report* report);
 
 /// The report as a halfsafe-result file.
 std::string ToJson(const Report& report);

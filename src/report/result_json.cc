@@ -5,9 +5,9 @@
 namespace halfsafe {
 namespace {
 
-Json Overflowing(const Report& report) {
+Json Overflowing(const std::vector<OverflowRow>& overflowing) {
   Json rows = Json::array();
-  for (const OverflowRow& row : report.overflowing) {
+  for (const OverflowRow& row : overflowing) {
     rows.push_back({{"tensor", row.tensor},
                     {"node", row.node},
                     {"op_type", row.op_type},
@@ -58,7 +58,8 @@ std::string ToJson(const Report& report) {
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();
   json["cuda"] = report.check ? Device(*report.check, report.holdout) : Json();
   json["holdout"] = report.holdout ? ToJson(report.holdout->fixed) : Json();
-  json["overflowing"] = Overflowing(report);
+  json["overflowing"] = Overflowing(report.overflowing);
+  json["fixed_overflowing"] = report.fixed_overflowing ? Overflowing(*report.fixed_overflowing) : Json();
   for (const auto& [key, nodes] :
        {std::pair{"fp32_nodes", &report.fp32_nodes}, std::pair{"bf16_nodes", &report.bf16_nodes}}) {
     json[key] = Json::array();

@@ -10,10 +10,35 @@
 namespace halfsafe {
 namespace {
 
-std::string Peak(const TensorStats& stats) {
-  if (stats.nan_count > 0) return fmt::format("{} NaN in FP32", stats.nan_count);
-  if (stats.inf_count > 0) return fmt::format("{} inf in FP32", stats.inf_count);
+/// The largest value, or what is not finite in `where`.
+std::string Peak(const TensorStats& stats, const char* where) {
+  if (stats.nan_count > 0) return fmt::format("{} NaN in {}", stats.nan_count, where);
+  if (stats.inf_count > 0) return fmt::format("{} inf in {}", stats.inf_count, where);
   return Number(stats.abs_max);
+}
+
+/// The worst of the tensors that overflow in `where`, a type.
+std::string OverflowRows(const std::vector<OverflowRow>& overflowing, const char* where, int width) {
+  std::vector<std::vector<std::string>> rows = {{"tensor", "operator", "max |x|", "sample"}};
+  for (size_t i = 0; i < std::min(kRows, overflowing.size()); ++i) {
+    const OverflowRow& row = overflowing[i];
+    rows.push_back({row.tensor, row.op_type.empty() ? "(input)" : row.op_type, Peak(row.stats, where),
+                    row.stats.abs_max_sample});
+  }
+  std::string text = rows.size() > 1 ? Table(rows, width, {0, 1, 3}) : "";
+  if (overflowing.size() > kRows) text += fmt::format("  ... and {} more\n", overflowing.size() - kRows);
+  return text;
+}
+
+/// What overflows inside the fixed model.
+std::string FixedOverflowTable(const Report& report, int width) {
+  if (!report.fixed_overflowing) return "";
+  const size_t count = report.fixed_overflowing->size();
+  if (count == 0)
+    return fmt::format("Inside the fixed model: no FP16 tensor passes {:g}\n", report.threshold);
+  return fmt::format("Inside the fixed model: {} FP16 tensor{} {:g} or stop{} being finite\n", count,
+                     count == 1 ? " passes" : "s pass", report.threshold, count == 1 ? "s" : "") +
+         OverflowRows(*report.fixed_overflowing, "FP16", width);
 }
 
 std::string OverflowTable(const Report& report, int width) {
@@ -24,15 +49,7 @@ std::string OverflowTable(const Report& report, int width) {
       report.overflowing.begin(), report.overflowing.end(),
       [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
   text += past > 0 ? fmt::format(", {} pass FP16's 65504\n", past) : "\n";
-  std::vector<std::vector<std::string>> rows = {{"tensor", "operator", "max |x|", "sample"}};
-  for (size_t i = 0; i < std::min(kRows, report.overflowing.size()); ++i) {
-    const OverflowRow& row = report.overflowing[i];
-    rows.push_back({row.tensor, row.op_type.empty() ? "(input)" : row.op_type, Peak(row.stats),
-                    row.stats.abs_max_sample});
-  }
-  if (rows.size() > 1) text += Table(rows, width, {0, 1, 3});
-  if (report.overflowing.size() > kRows)
-    text += fmt::format("  ... and {} more\n", report.overflowing.size() - kRows);
+  text += OverflowRows(report.overflowing, "FP32", width);
   if (!report.out_of_range_weights.empty()) {
     text += fmt::format("Weights past 65504: {}\n", fmt::join(report.out_of_range_weights, ", "));
   }
@@ -154,7 +171,9 @@ std::string VerdictLine(const Report& report, bool color) {
   std::string text = report.verdict == "right" ? "RIGHT: the fixed model agrees with FP32 on every sample"
                      : right                   ? "RIGHT, but all FP32: the plan's reasons say why"
                                                : "NOT RIGHT: the model is outside the tolerance";
-  return Verdict(text, right, color) + fmt::format("  ({:.1f} s)\n", report.seconds);
+  text = Verdict(text, right, color) + fmt::format("  ({:.1f} s)\n", report.seconds);
+  if (!report.fixed_overflowing || report.fixed_overflowing->empty()) return text;
+  return text + Verdict("OVERFLOW: inside the fixed model, on these samples", false, color) + "\n";
 }
 
 }  // namespace
@@ -177,10 +196,12 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {
-    text += fmt::format("Wrote {}: {} (before: {}), {} Casts\n", report.fixed_path,
-                        ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts);
+    text += fmt::format("{} {}: {} (before: {}), {} Casts\n", report.command == "check" ? "Fixed:" : "Wrote",
+                        report.fixed_path, ByteText(report.fixed_bytes), ByteText(report.model_bytes),
+                        report.casts);
   }
   if (report.check) text += CheckTable(*report.check, report.tolerance, width);
+  text += FixedOverflowTable(report, width);
   if (report.holdout)
     text += fmt::format("Held out of calibration. {}", CheckTable(*report.holdout, report.tolerance, width));
   for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
