@@ -20,14 +20,15 @@ struct Tolerance {
   double rel_l2 = 1e-2;  ///< |y - ref|_2 <= rel_l2 * |ref|_2, for every float output and sample.
   std::optional<double>
       rtol;  ///< With atol, element-wise: |y - ref| <= atol + rtol * |ref|. Off when both are unset.
-  std::optional<double> atol;
-  double max_flips = 0.0;  ///< Share of elements of integer and bool outputs that may differ.
+  std::optional<double> atol;  ///< See rtol.
+  double max_flips = 0.0;      ///< Share of elements of integer and bool outputs that may differ.
 };
 
+/// How a check is run, and what it is measured by.
 struct CheckOptions {
-  Tolerance tolerance;
-  int threads = 0;
-  std::vector<std::filesystem::path> custom_op_libraries;
+  Tolerance tolerance;                                     ///< What counts as right.
+  int threads = 0;                                         ///< Of ONNX Runtime; 0: one per core.
+  std::vector<std::filesystem::path> custom_op_libraries;  ///< Loaded, with the rights of the process.
   /// Hold weights once and one model at a time, slower, as is done for any model whose weights take more than
   /// 512 MiB in FP32.
   bool low_memory = false;
@@ -48,20 +49,20 @@ struct CheckOptions {
 
 /// How one output differs from FP32's in one sample. The fields mean what OutputError's of the same names do.
 struct SampleError {
-  std::string sample;
-  double rel_l2 = 0.0;
-  double max_abs = 0.0;
-  uint64_t new_nonfinite = 0;
-  uint64_t flips = 0;
-  double flip_share = 0.0;
-  bool right = true;
+  std::string sample;          ///< The sample's name.
+  double rel_l2 = 0.0;         ///< |y - ref|_2 / |ref|_2.
+  double max_abs = 0.0;        ///< Largest |y - ref|.
+  uint64_t new_nonfinite = 0;  ///< Not finite here, finite in FP32.
+  uint64_t flips = 0;          ///< Differing elements of integer and bool outputs.
+  double flip_share = 0.0;     ///< Their share of all.
+  bool right = true;           ///< Within the tolerance.
 };
 
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
 /// finite in FP32 are left out of them, and must be the same here.
 struct OutputError {
-  std::string name;
-  DType dtype = DType::kFloat;
+  std::string name;                  ///< The output's.
+  DType dtype = DType::kFloat;       ///< Of the original's output.
   uint64_t count = 0;                ///< Elements over all samples.
   double rel_l2 = 0.0;               ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
   std::string rel_l2_sample;         ///< Where it was worst; for integers, where most elements differ.
@@ -80,33 +81,36 @@ struct OutputError {
 
 /// Where a model stops being finite.
 struct FirstNonFinite {
-  std::string tensor;
-  std::string node;  ///< The node that made it, and its operator.
-  std::string op_type;
-  std::string sample;
+  std::string tensor;   ///< The first tensor that is not finite.
+  std::string node;     ///< The node that made it.
+  std::string op_type;  ///< The node's operator.
+  std::string sample;   ///< Where it was seen.
 };
 
+/// How the outputs of one model differ from FP32's.
 struct ModelErrors {
-  std::vector<OutputError> outputs;
-  std::optional<FirstNonFinite> first_inf;  ///< First in graph order of those that FP32 doesn't have.
-  std::optional<FirstNonFinite> first_nan;
-  std::vector<std::string> nonfinite_outputs;
-  std::string failure;  ///< Why the model could not be run at all; empty when it could.
-  std::string failure_sample;
-  bool right = true;
+  std::vector<OutputError> outputs;            ///< In the model's order.
+  std::optional<FirstNonFinite> first_inf;     ///< First in graph order of those that FP32 doesn't have.
+  std::optional<FirstNonFinite> first_nan;     ///< The same for NaN.
+  std::vector<std::string> nonfinite_outputs;  ///< Outputs that are not finite where FP32's are.
+  std::string failure;         ///< Why the model could not be run at all; empty when it could.
+  std::string failure_sample;  ///< The sample on which it could not.
+  bool right = true;           ///< It ran, and every output is right.
+  /// The largest rel_l2 of all outputs.
   double WorstRelL2() const;
 };
 
 /// What 16-bit models give on a GPU. Where they stop being finite inside is not known there.
 struct DeviceErrors {
-  std::optional<ModelErrors> plain;
-  ModelErrors fixed;
+  std::optional<ModelErrors> plain;  ///< The plain FP16 model, where it was asked for.
+  ModelErrors fixed;                 ///< The fixed model.
 };
 
+/// What a check found.
 struct CheckResult {
-  uint64_t samples = 0;
-  std::optional<ModelErrors> plain;
-  ModelErrors fixed;
+  uint64_t samples = 0;                ///< How many were run.
+  std::optional<ModelErrors> plain;    ///< The plain FP16 model, emulated, where it was asked for.
+  ModelErrors fixed;                   ///< The fixed model, emulated.
   std::optional<DeviceErrors> device;  ///< Where the check ran them there too.
   /// What the float tensors of the fixed model did under emulation, by the names that they have there and as
   /// they are stored, and its weights; in graph order. Only where asked for.
@@ -143,7 +147,7 @@ struct Widening {
 
 /// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the
 /// worst sample of `check`, that the rest should meet the tolerance. Where there are many samples it goes on
-/// for those that this doesn't serve, until each was right once.
+/// for those that this doesn't serve, until each was right once. Throws what Check throws.
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress);
 
@@ -159,7 +163,7 @@ struct Narrowing {
 /// long as the check stays right, halves of them first, then one by one. Measurements on the hardest sample
 /// rule most choices out. Stops after `seconds`, or without them after a fixed number of runs and checks,
 /// with a plan that is right. `check` must be the right result for `plan`. Takes nothing back where memory
-/// may not hold the model twice.
+/// may not hold the model twice. Throws what Check throws.
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                  const CheckOptions& options, std::optional<double> seconds, Progress* progress);
 

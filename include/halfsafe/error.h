@@ -20,7 +20,9 @@ enum class ExitCode : int {
 /// act on it.
 class Error : public std::runtime_error {
  public:
+  /// An error of a kind, with its message.
   Error(ExitCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  /// What kind it is.
   ExitCode code() const { return code_; }
 
  private:

@@ -8,6 +8,7 @@
 #include "halfsafe/diff.h"
 #include "halfsafe/engine.h"
 #include "halfsafe/error.h"
+#include "halfsafe/half.h"
 #include "halfsafe/model.h"
 #include "halfsafe/plan.h"
 #include "halfsafe/progress.h"
@@ -16,27 +17,30 @@
 #include "halfsafe/sample.h"
 #include "halfsafe/version.h"
 
+/// The stages that make a model safe in half precision, and the values that pass between them.
 namespace halfsafe {
 
+/// The options of the stages, and those of the loop around them.
 struct FixOptions {
-  ScanOptions scan;
-  PlanOptions plan;
-  CheckOptions check;
+  ScanOptions scan;    ///< Of the scan.
+  PlanOptions plan;    ///< Of the first plan.
+  CheckOptions check;  ///< Of every check, and of widening and taking back.
   /// Seconds for taking nodes back to FP16 after widening; 0: none are. Without: a fixed number of steps.
   std::optional<double> budget;
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
 };
 
+/// What became of a model, with everything that led there.
 struct FixResult {
-  RangeTable ranges;
-  Plan plan;
-  Model fixed;
-  CheckResult check;
+  RangeTable ranges;                   ///< Of the samples that were not held out.
+  Plan plan;                           ///< The last one, which `fixed` was made by.
+  Model fixed;                         ///< The mixed-precision model.
+  CheckResult check;                   ///< Of `fixed`, on the samples that were not held out.
   std::optional<CheckResult> holdout;  ///< The check on the samples kept out of calibration.
   std::vector<Widening> widenings;     ///< Steps after the first check, in order.
   Narrowing narrowing;                 ///< What of that was taken back.
-  bool right = false;
-  bool only_fp32 = false;  ///< Nothing is left in FP16.
+  bool right = false;                  ///< Both checks are right.
+  bool only_fp32 = false;              ///< Nothing is left in FP16.
 };
 
 /// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and

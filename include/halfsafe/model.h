@@ -22,14 +22,14 @@ class GraphIndex;
 
 /// Bytes of a tensor, and what keeps them alive where that is not the model.
 struct TensorBytes {
-  std::span<const std::byte> bytes;
-  std::shared_ptr<const void> owner;
+  std::span<const std::byte> bytes;   ///< Little endian, in C order.
+  std::shared_ptr<const void> owner;  ///< Keeps them alive; null where the model does.
 };
 
 /// FP32 values of a tensor, and what keeps them alive where that is not the model.
 struct FloatView {
-  std::span<const float> values;
-  std::shared_ptr<const void> owner;
+  std::span<const float> values;      ///< In C order.
+  std::shared_ptr<const void> owner;  ///< Keeps them alive; null where the model does.
 };
 
 /// An ONNX model in memory. Weights in external files are mapped, not read. Model-local functions are inlined
@@ -44,9 +44,12 @@ class Model {
   /// A model made from `base`: external data of `base` stays readable through it.
   Model(const Model& base, onnx::ModelProto proto);
   ~Model();
+  /// Models move, and are not copied. One that was moved from can only be assigned to or destroyed.
   Model(Model&&) noexcept;
+  /// See above.
   Model& operator=(Model&&) noexcept;
 
+  /// The graph and what belongs to it, as ONNX's messages. External data is not in them: see RawBytes.
   const onnx::ModelProto& proto() const;
   /// Hex SHA-256 of the file that was loaded (of the .onnx file alone, without external data).
   const std::string& sha256() const;
@@ -61,6 +64,7 @@ class Model {
   /// Gives the memory behind a tensor's external data, or behind all of it, back to the system, which reads
   /// the file again where the bytes are touched again.
   void Forget(const onnx::TensorProto& tensor) const;
+  /// The same for all tensors.
   void Forget() const;
 
   /// Writes the model. Above `external_threshold` bytes in all, weights go to `path` + ".data" beside it.
@@ -107,8 +111,9 @@ void CompleteTypes(Model* model, const std::vector<std::filesystem::path>& custo
 Array ReadTensor(const Model& model, const onnx::TensorProto& tensor);
 
 /// Values of a float tensor constant (FP16, BF16, FP32 or FP64), rounded to FP32: where they lie, if they can
-/// be read there, else a copy.
+/// be read there, else a copy. Throws what ReadTensor throws, and Error(kBadInput) for other types.
 FloatView ViewFloats(const Model& model, const onnx::TensorProto& tensor);
+/// The same, always a copy.
 std::vector<float> ReadFloats(const Model& model, const onnx::TensorProto& tensor);
 
 }  // namespace halfsafe

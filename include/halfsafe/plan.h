@@ -14,49 +14,50 @@ namespace halfsafe {
 /// What a node computes from and stores its floating-point results as.
 enum class Precision { kFp16, kBf16, kFp32 };
 
+/// "fp16", "bf16" or "fp32".
 std::string_view PrecisionName(Precision precision);
 
 /// What to do with one node, and why.
 struct NodePlan {
-  std::string name;
-  Precision precision = Precision::kFp32;
+  std::string name;                        ///< The node's; inside bodies a path.
+  Precision precision = Precision::kFp32;  ///< What it runs in.
   std::string reason;    ///< One of the names in docs/rules.md ("safe", "overflow", "no-half-type", ...).
   std::string evidence;  ///< Tensor, value and sample behind the reason.
 };
 
 /// A tensor stored as x * 2^-exponent.
 struct TensorPlan {
-  std::string name;
-  int exponent = 0;
+  std::string name;  ///< The tensor's; inside bodies a path.
+  int exponent = 0;  ///< Positive: stored smaller than it is.
 };
 
 /// A constant whose values are changed before they are stored.
 struct ConstantPlan {
-  std::string name;
+  std::string name;             ///< The constant's; inside bodies a path.
   std::optional<double> clamp;  ///< Values beyond +-clamp become +-clamp.
   /// Where FP16 would make a value zero, it becomes FP16's smallest: an epsilon stays one.
   bool keep_nonzero = false;
-  std::string reason;
-  std::string evidence;
+  std::string reason;    ///< One of the names in docs/rules.md.
+  std::string evidence;  ///< What shows that results stay what they are.
 };
 
 /// An input or output of the model that changes its type.
 struct IoPlan {
-  std::string name;
-  Precision precision = Precision::kFp16;
+  std::string name;                        ///< The input's or output's.
+  Precision precision = Precision::kFp16;  ///< The type that it gets.
 };
 
 /// What to do about a model. Nodes that the plan doesn't name stay as they are, so an empty plan changes
 /// nothing.
 struct Plan {
-  std::string model_sha256;
+  std::string model_sha256;  ///< Of the model that it is for.
   std::optional<int> opset;  ///< That the model has to be raised to before the plan is applied.
   std::vector<NodePlan>
       nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
-  std::vector<TensorPlan> tensors;
-  std::vector<ConstantPlan> constants;
-  std::vector<IoPlan> io;
-  std::vector<std::string> warnings;
+  std::vector<TensorPlan> tensors;      ///< Those stored times a power of two; the others are as they are.
+  std::vector<ConstantPlan> constants;  ///< Those whose values change.
+  std::vector<IoPlan> io;               ///< Inputs and outputs that change their type.
+  std::vector<std::string> warnings;    ///< What a user should know, in sentences.
 
   /// Nodes of one precision, in graph order.
   std::vector<const NodePlan*> NodesIn(Precision precision) const;
@@ -64,20 +65,20 @@ struct Plan {
 
 /// What a node, or a fused layer named "a + b" after its nodes, takes on a GPU in microseconds.
 struct NodeLatency {
-  std::string name;
-  double fp16_us = 0.0;
-  double fp32_us = 0.0;
+  std::string name;               ///< Of the node, or of the layer.
+  double fp16_us = 0.0;           ///< In FP16.
+  double fp32_us = 0.0;           ///< In FP32.
   std::optional<double> bf16_us;  ///< Where not given: FP16's and a sixteenth of the difference to FP32's.
 };
 
 /// Latencies measured on the user's GPU. They take the place of the estimates that the plan's costs are
 /// otherwise (docs/rules.md, "The minimum cut"); nodes that are not named keep theirs.
 struct Latencies {
-  std::string model_sha256;
+  std::string model_sha256;            ///< Of the model that they were measured on; empty: there are none.
   double batch = 1.0;                  ///< How many samples one measured inference took.
   std::optional<double> cast_us;       ///< What a Cast costs beside its memory traffic.
   std::optional<double> bytes_per_us;  ///< The GPU's memory bandwidth, bytes per microsecond.
-  std::vector<NodeLatency> nodes;
+  std::vector<NodeLatency> nodes;      ///< Those that were measured.
 };
 
 /// How tensors that overflow are repaired.
@@ -88,9 +89,10 @@ enum class Repair {
   kBf16,     ///< Kept in BF16 where the opset has it, FP32 elsewhere.
 };
 
+/// What a plan is made by.
 struct PlanOptions {
-  Repair repair = Repair::kAuto;
-  double threshold = 10000.0;    ///< Nothing past this, as it is stored, is FP16.
+  Repair repair = Repair::kAuto;  ///< How overflow is repaired.
+  double threshold = 10000.0;     ///< Nothing past this, as it is stored, is FP16.
   double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
   bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
@@ -120,9 +122,11 @@ std::string Explain(const Model& model, const RangeTable& ranges, const Plan& pl
 /// Names of the tensors that overflow: past the threshold, or with infinite values or NaN; in graph order.
 std::vector<std::string> OverflowingTensors(const RangeTable& ranges, double threshold);
 
+/// A halfsafe-latencies file (docs/formats.md).
 std::string ToJson(const Latencies& table);
+/// A halfsafe-plan file.
 std::string ToJson(const Plan& plan);
-/// Throws Error(kBadInput) that names `where` and what is wrong.
+/// Reads a halfsafe-plan file. Throws Error(kBadInput) that names `where` and what is wrong.
 Plan PlanFromJson(std::string_view text, std::string_view where);
 
 /// Reads a halfsafe-latencies file (docs/formats.md). Throws Error(kBadInput) that names `where` and what is

@@ -38,10 +38,10 @@ Model Apply(const Model& model, const Plan& plan);
 
 /// A node of a weakly typed model that may not run in FP16.
 struct PinnedNode {
-  std::string name;  ///< As plans call it; for a node that was inserted, its own.
-  Precision precision = Precision::kFp32;
-  std::string local_name;            ///< In the file; empty where it has none.
-  std::vector<std::string> outputs;  ///< The tensors that it writes, by their names in the file.
+  std::string name;                        ///< As plans call it; for a node that was inserted, its own.
+  Precision precision = Precision::kFp32;  ///< What it has to run in.
+  std::string local_name;                  ///< In the file; empty where it has none.
+  std::vector<std::string> outputs;        ///< The tensors that it writes, by their names in the file.
 };
 
 /// A plan for a runtime that picks types by itself and takes constraints, as TensorRT does up to 10.x.

@@ -46,14 +46,15 @@ constexpr bool IsSixteenBit(DType dtype) { return dtype == DType::kFloat16 || dt
 
 /// A dense array in C order, little endian.
 struct Array {
-  DType dtype = DType::kFloat;
+  DType dtype = DType::kFloat;   ///< Of each element.
   std::vector<int64_t> shape;    ///< Empty for a scalar.
   std::vector<std::byte> bytes;  ///< Exactly product(shape) * DTypeSize(dtype).
 };
 
+/// A value and what it is called.
 struct NamedArray {
-  std::string name;
-  Array array;
+  std::string name;  ///< Of the input or tensor.
+  Array array;       ///< Its value.
 };
 
 /// One calibration sample: a value for every input of the model.
@@ -64,10 +65,10 @@ struct Sample {
 
 /// What a model expects of one input.
 struct InputSpec {
-  std::string name;
-  DType dtype = DType::kFloat;
-  std::vector<int64_t> shape;  ///< -1 where any size goes.
-  bool any_rank = false;       ///< The model states no shape.
+  std::string name;             ///< The input's.
+  DType dtype = DType::kFloat;  ///< What its elements have to be.
+  std::vector<int64_t> shape;   ///< -1 where any size goes.
+  bool any_rank = false;        ///< The model states no shape.
 };
 
 /// A source of calibration samples that can be read any number of times, one sample in memory at a time.
@@ -82,6 +83,7 @@ class SampleSource {
   virtual Sample Read(uint64_t index) const = 0;
 };
 
+/// How files are read.
 struct DataOptions {
   bool leading_axis = false;  ///< An .npz holds many samples along the first axis of its arrays, not one.
 };
@@ -109,19 +111,22 @@ std::unique_ptr<SampleSource> RepeatSamples(const SampleSource& source, const st
 void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);
 
 /// Writes samples for other tools. A `path` that ends in .json becomes one Polygraphy input file, any other a
-/// folder of .npz, one a sample. Nothing is left behind on failure.
+/// folder of .npz, one a sample. On failure, Error(kBadInput) is thrown and nothing left behind.
 void WriteSamples(const SampleSource& source, const std::filesystem::path& path);
 
 /// Tensors that Polygraphy recorded (`polygraphy run --save-outputs`: one file, or a folder of one file a
-/// sample), as samples whose "inputs" are the recorded tensors.
+/// sample), as samples whose "inputs" are the recorded tensors. Throws Error(kBadInput) when there is none.
 std::unique_ptr<SampleSource> OpenRecordedOutputs(const std::vector<std::filesystem::path>& paths);
 
 /// Writes tensors in Polygraphy's output JSON, one sample after the other. A path with an extension is one
 /// file, one without is a folder with a file a sample (0000000000.json on).
 class RecordedOutputsWriter {
  public:
+  /// Starts writing under a temporary name beside `path`. `runner_name` is what Polygraphy shows as the
+  /// origin of the tensors. Throws Error(kBadInput) when nothing can be written there, as do the others.
   RecordedOutputsWriter(const std::filesystem::path& path, std::string runner_name);
   ~RecordedOutputsWriter();
+  /// Writes the tensors of the next sample.
   void Add(const std::vector<NamedArray>& outputs);
   /// Makes the output appear; without it nothing is left behind.
   void Commit();

@@ -1,0 +1,26 @@
+# Target api-docs: the reference of include/halfsafe as HTML, with docs/api.md as its first page. Whatever is undocumented,
+# or documented wrongly, is an error.
+find_package(Doxygen QUIET)
+if(DOXYGEN_FOUND)
+  # Its links lead to pages that are no part of the reference.
+  set(main_page ${CMAKE_BINARY_DIR}/generated/api.md)
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS docs/api.md)
+  file(READ docs/api.md text)
+  string(REGEX REPLACE "\\[([^]]*)\\]\\([a-z]+\\.md[^)]*\\)" "\\1" text "${text}")
+  file(WRITE ${main_page} "${text}")
+  set(DOXYGEN_PROJECT_BRIEF "Makes ONNX models safe in half precision")
+  set(DOXYGEN_USE_MDFILE_AS_MAINPAGE ${main_page})
+  set(DOXYGEN_STRIP_FROM_PATH ${CMAKE_SOURCE_DIR} ${CMAKE_SOURCE_DIR}/include)
+  set(DOXYGEN_STRIP_FROM_INC_PATH ${CMAKE_SOURCE_DIR}/include)
+  set(DOXYGEN_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/api-docs)
+  set(DOXYGEN_EXTRACT_ALL NO)
+  set(DOXYGEN_WARN_IF_UNDOCUMENTED YES)
+  set(DOXYGEN_WARN_NO_PARAMDOC NO)  # Sentences name parameters where their names don't say enough.
+  set(DOXYGEN_WARN_AS_ERROR FAIL_ON_WARNINGS)
+  set(DOXYGEN_JAVADOC_AUTOBRIEF YES)
+  set(DOXYGEN_BUILTIN_STL_SUPPORT YES)
+  set(DOXYGEN_SORT_MEMBER_DOCS NO)
+  set(DOXYGEN_HAVE_DOT NO)
+  set(DOXYGEN_QUIET YES)
+  doxygen_add_docs(api-docs include/halfsafe ${main_page})
+endif()
