@@ -18,6 +18,7 @@ class TensorProto;
 
 namespace halfsafe {
 
+class AtomicFile;
 class GraphIndex;
 
 /// Bytes of a tensor, and what keeps them alive where that is not the model.
@@ -41,6 +42,9 @@ class Model {
   /// that is missing, too short or outside the model's folder, or has entries that only models in memory may
   /// have.
   static Model Load(const std::filesystem::path& path);
+  /// The same from what such a file holds. It is read as if it lay at `path`: external data is looked for
+  /// beside that, and messages name it. Throws what Load throws.
+  static Model Parse(std::span<const std::byte> bytes, const std::filesystem::path& path);
   /// A model made from `base`: external data of `base` stays readable through it.
   Model(const Model& base, onnx::ModelProto proto);
   ~Model();
@@ -70,6 +74,9 @@ class Model {
   /// Writes the model. Above `external_threshold` bytes in all, weights go to `path` + ".data" beside it.
   /// Both files appear only when they are whole. Throws Error(kBadInput) when they can't be written.
   void Save(const std::filesystem::path& path, uint64_t external_threshold = uint64_t{1} << 30) const;
+  /// What Save writes for a small model: one file's bytes, all weights inside. Throws Error(kBadInput) past
+  /// the 2 GiB that one protobuf message can have.
+  std::string ToBytes() const;
 
   /// Its tensors, nodes and graphs by number, made on first use: what the stages share
   /// (src/model/graph_index.h). Throws Error(kBadInput) when the graph is broken.
@@ -97,6 +104,9 @@ class Model {
  private:
   Model();
   Model AsInFile() const;
+  void ReadMessage(std::span<const std::byte> bytes);
+  void Prepare();
+  onnx::ModelProto WithWeights(AtomicFile* data, const std::string& location) const;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -106,6 +106,25 @@ std::unique_ptr<SampleSource> EverySample(const SampleSource& source, uint64_t b
 std::unique_ptr<SampleSource> RepeatSamples(const SampleSource& source, const std::vector<InputSpec>& inputs,
                                             int64_t times);
 
+/// Samples of a stream that can be walked only once, kept to be read again: in memory until they take
+/// `memory` bytes, from there on in a temporary file.
+class SpooledSamples : public SampleSource {
+ public:
+  explicit SpooledSamples(uint64_t memory = uint64_t{256} << 20);
+  ~SpooledSamples() override;
+
+  /// Adds a sample behind the others; not while another thread reads. Throws Error(kBadInput) when the disk
+  /// is full.
+  void Add(Sample sample);
+  uint64_t size() const override;
+  std::string Name(uint64_t index) const override;
+  Sample Read(uint64_t index) const override;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
 /// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed
 /// dimensions, and no NaN in any float input.
 void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);

@@ -154,27 +154,43 @@ Model::Model(const Model& base, onnx::ModelProto proto) : Model() {
 
 Model Model::Load(const std::filesystem::path& path) {
   Model model;
-  Impl& impl = *model.impl_;
-  impl.path = path;
-  {
-    const MappedFile file(path, "model");
-    const auto bytes = file.bytes();
-    auto sha256 =
-        std::async(std::launch::async, [bytes] { return Sha256Hex(bytes); });  // Takes as long as parsing.
-    if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
-      throw BadInput(fmt::format("{} has {} bytes; one protobuf file holds at most 2 GiB: use external data",
-                                 path.string(), bytes.size()));
-    }
-    google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
-    google::protobuf::io::CodedInputStream coded(&stream);
-    coded.SetRecursionLimit(1000);
-    if (!impl.proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
-      throw BadInput(fmt::format(
-          "{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
-          path.string(), coded.CurrentPosition(), bytes.size()));
-    }
-    impl.sha256 = sha256.get();
+  model.impl_->path = path;
+  model.ReadMessage(MappedFile(path, "model").bytes());
+  model.Prepare();
+  return model;
+}
+
+Model Model::Parse(std::span<const std::byte> bytes, const std::filesystem::path& path) {
+  Model model;
+  model.impl_->path = path;
+  model.ReadMessage(bytes);
+  model.Prepare();
+  return model;
+}
+
+void Model::ReadMessage(std::span<const std::byte> bytes) {
+  const std::string name = impl_->path.string();
+  auto sha256 =
+      std::async(std::launch::async, [bytes] { return Sha256Hex(bytes); });  // Takes as long as parsing.
+  if (bytes.size() > static_cast<size_t>(std::numeric_limits<int>::max())) {
+    throw BadInput(fmt::format("{} has {} bytes; one protobuf file holds at most 2 GiB: use external data",
+                               name, bytes.size()));
   }
+  google::protobuf::io::ArrayInputStream stream(bytes.data(), static_cast<int>(bytes.size()));
+  google::protobuf::io::CodedInputStream coded(&stream);
+  coded.SetRecursionLimit(1000);
+  if (!impl_->proto.ParseFromCodedStream(&coded) || !coded.ConsumedEntireMessage()) {
+    throw BadInput(
+        fmt::format("{} is not an ONNX model, or is truncated: its protobuf ends or breaks at byte {} of {}",
+                    name, coded.CurrentPosition(), bytes.size()));
+  }
+  impl_->sha256 = sha256.get();
+}
+
+/// Brings a message that was just read into the form that models have in memory.
+void Model::Prepare() {
+  Impl& impl = *impl_;
+  const std::filesystem::path& path = impl.path;
   if (!impl.proto.has_graph() || impl.proto.graph().output_size() == 0 ||
       impl.proto.opset_import_size() == 0) {
     throw BadInput(fmt::format("{} is not an ONNX model: found no {}", path.string(),
@@ -197,12 +213,11 @@ Model Model::Load(const std::filesystem::path& path) {
   };
   const auto read = [&](const onnx::TensorProto& tensor) {
     open(tensor);
-    return ReadTensor(model, tensor);
+    return ReadTensor(*this, tensor);
   };
   auto sparse = MakeDense(path.string(), read, &impl.proto);
   if (!sparse.empty()) impl.sparse = std::make_shared<const std::vector<SparseConstant>>(std::move(sparse));
   ForEachTensorConstant(impl.proto.graph(), open);
-  return model;
 }
 
 const onnx::ModelProto& Model::proto() const { return impl_->proto; }
@@ -288,17 +303,12 @@ std::vector<InputSpec> Model::Inputs() const {
   return specs;
 }
 
-void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
-  if (impl_->sparse != nullptr) return AsInFile().Save(path, external_threshold);
-  // Weights that lie in external files of the source move into the new file or its own data file: a model
-  // that points into another model's files would break when that one goes.
-  const bool external = bytes() > external_threshold;
-  const std::filesystem::path data_path = path.string() + ".data";
-  std::unique_ptr<AtomicFile> data;
-  if (external) data = std::make_unique<AtomicFile>(data_path);
-  AtomicFile file(path);
+/// The message that a file holds. Weights that lie in external files of the source go to `data`, which the
+/// message calls `location`, or inside where that is null: a model that points into another model's files
+/// would break when that one goes.
+onnx::ModelProto Model::WithWeights(AtomicFile* data, const std::string& location) const {
   onnx::ModelProto proto =
-      WithoutLargeTensors(impl_->proto, external ? kSmallTensor : std::numeric_limits<size_t>::max());
+      WithoutLargeTensors(impl_->proto, data ? kSmallTensor : std::numeric_limits<size_t>::max());
   std::vector<const onnx::TensorProto*> sources;
   ForEachTensorConstant(impl_->proto.graph(),
                         [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
@@ -308,7 +318,7 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     const bool moved = IsExternal(source) || tensor->raw_data().size() != source.raw_data().size();
     if (!moved) return;
     const TensorBytes raw = RawBytes(source);
-    if (!external) {
+    if (data == nullptr) {
       PutInside(raw.bytes, tensor);
       Forget(source);
       return;
@@ -317,10 +327,20 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     constexpr uint64_t kAlign = 4096;
     static constexpr char kZeros[kAlign] = {};
     data->Write(kZeros, (kAlign - data->size() % kAlign) % kAlign);
-    WriteReference({data_path.filename().string(), data->size(), raw.bytes.size()}, tensor);
+    WriteReference({location, data->size(), raw.bytes.size()}, tensor);
     data->Write(raw.bytes.data(), raw.bytes.size());
     Forget(source);
   });
+  return proto;
+}
+
+void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
+  if (impl_->sparse != nullptr) return AsInFile().Save(path, external_threshold);
+  const std::filesystem::path data_path = path.string() + ".data";
+  std::unique_ptr<AtomicFile> data;
+  if (bytes() > external_threshold) data = std::make_unique<AtomicFile>(data_path);
+  AtomicFile file(path);
+  const onnx::ModelProto proto = WithWeights(data.get(), data_path.filename().string());
   FileStream stream(&file);
   google::protobuf::io::CopyingOutputStreamAdaptor buffered(&stream, 1 << 20);
   if (!proto.SerializeToZeroCopyStream(&buffered) || !buffered.Flush()) {
@@ -330,6 +350,19 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
   }
   if (data) data->Commit();
   file.Commit();
+}
+
+std::string Model::ToBytes() const {
+  if (impl_->sparse != nullptr) return AsInFile().ToBytes();
+  std::string result;
+  if (bytes() > static_cast<uint64_t>(std::numeric_limits<int>::max()) ||
+      !WithWeights(nullptr, "").SerializeToString(&result)) {
+    throw BadInput(
+        fmt::format("the model has {} bytes; one protobuf message holds at most 2 GiB: save it to "
+                    "a file, which may have its weights beside it",
+                    bytes()));
+  }
+  return result;
 }
 
 }  // namespace halfsafe
