@@ -24,7 +24,7 @@ except ImportError as error:
 HALFSAFE = os.environ["HALFSAFE"]
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
-FOLDERS = ("src", "include", "docs", "scripts", "tests", "bench", "examples", "cmake")
+FOLDERS = ("src", "include", "docs", "scripts", "tests", "bench", "examples", "cmake", "python")
 # Objects whose keys are names or numbers, not fields.
 MAPS = {"tensors[].exponents", "opsets", "operators"}
 # So wide that FP16 saves more than Casts cost: smaller models stay FP32 as a whole.

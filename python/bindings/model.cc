@@ -167,7 +167,9 @@ void BindModel(nb::module_& module) {
       .def_ro("subnormal", &Inspection::subnormal, "Those that FP16 makes subnormal or zero.")
       .def_ro("vanishing", &Inspection::vanishing, "Those that FP16 makes zero.")
       .def_ro("overflowing_weights", &Inspection::overflowing_weights, "Constants past 65504.")
-      .def("report", [](const Inspection& inspection) { return ToText(inspection); })
+      .def(
+          "report", [](const Inspection& inspection, int width) { return ToText(inspection, width, false); },
+          "width"_a = 100, "What `halfsafe inspect` prints.")
       .def("to_json", [](const Inspection& inspection) { return ToJson(inspection); });
 
   module.def("load_file", &LoadFile, "path"_a, "opset"_a.none(), "custom_ops"_a);

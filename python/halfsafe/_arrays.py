@@ -61,7 +61,8 @@ def raw(name: str, value: Any, where: str) -> RawInput:
         else:
             array = np.from_dlpack(value)
     except (TypeError, ValueError, BufferError, RuntimeError) as error:
-        raise InputError(f"{where}: input '{name}' is a {type(value).__name__} that can't be read as an array: {error}") from error
+        kind = type(value).__name__
+        raise InputError(f"{where}: input '{name}' is a {kind} that can't be read as an array: {error}") from error
     shape = array.shape
     array = np.ascontiguousarray(array)
     if array.dtype.byteorder == ">":
@@ -89,6 +90,7 @@ def describe(value: object) -> str:
 
 def describe_inputs(inputs: Sequence[Input]) -> str:
     """The inputs of a model, in a line."""
-    return ", ".join(f"'{spec.name}' {spec.dtype}" +
-                     ("" if spec.shape is None else str(["?" if size is None else size for size in spec.shape]).replace("'", ""))
-                     for spec in inputs) or "none"
+    def shape(spec: Input) -> str:
+        return "" if spec.shape is None else f"[{', '.join('?' if size is None else str(size) for size in spec.shape)}]"
+
+    return ", ".join(f"'{spec.name}' {spec.dtype}{shape(spec)}" for spec in inputs) or "none"
