@@ -17,6 +17,7 @@ struct CommonOptions {
   std::string output;
   std::string json;  ///< A file; empty: none.
   bool json_on_stdout = false;
+  std::string report;  ///< A file; empty: none.
   bool quiet = false;
   int threads = 0;
   bool low_memory = false;

@@ -24,6 +24,7 @@ struct FixCommand {
     const auto start = std::chrono::steady_clock::now();
     for (const std::string& path : {common.output, save_plan, save_ranges, common.json})
       RequireWritable(path);
+    RequireReportFile(common);
     ConsoleProgress progress(common.quiet);
     const Model original = LoadModel(common.model, common);
     std::optional<Model> raised;
@@ -36,6 +37,7 @@ struct FixCommand {
     options.scan.provider = options.check.provider = provider;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
+    options.check.per_sample = options.check.fixed_ranges = !common.report.empty();
     options.plan.latencies = ReadLatencies(common.latencies);
     FixResult result = Fix(model, *samples, options, &progress);
     if (!save_plan.empty()) WriteFileAtomically(save_plan, ToJson(result.plan));
@@ -54,6 +56,11 @@ struct FixCommand {
     report.holdout = std::move(result.holdout);
     report.verdict = !result.right ? "not-right" : result.only_fp32 ? "right-but-fp32" : "right";
     report.seconds = Since(start);
+    const auto& fixed_ranges = report.check->fixed_ranges;
+    WriteReportFile(report,
+                    {model, &result.ranges, common.threshold, &result.plan, &result.fixed,
+                     fixed_ranges ? &*fixed_ranges : nullptr},
+                    common);
     return Finish(report, common, result.right ? ExitCode::kOk : ExitCode::kNotRight);
   }
 };
@@ -66,6 +73,7 @@ struct CheckCommand {
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
     for (const std::string& path : {common.json, widen, narrow}) RequireWritable(path);
+    RequireReportFile(common);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const Model fixed_model = LoadModel(fixed, common);
@@ -73,13 +81,15 @@ struct CheckCommand {
     options.threads = common.threads;
     options.low_memory = common.low_memory;
     options.custom_op_libraries = Paths(common.custom_ops);
+    options.per_sample = !common.report.empty();
     Report report = StartReport("check", model);
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
-    options.fixed_ranges = common.fail_on_overflow;
+    options.fixed_ranges = common.fail_on_overflow || !common.report.empty();
     report.check = Check(model, fixed_model, *samples, options, &progress);
-    if (report.check->fixed_ranges) LookInside(model, fixed_model, *samples, &progress, &report);
+    if (common.fail_on_overflow) LookInside(model, fixed_model, *samples, &progress, &report);
+    options.per_sample = options.fixed_ranges = false;  // Nothing else that runs here shows them.
     const bool right = report.check->Right();
     report.verdict = right ? "right" : "not-right";
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
@@ -87,6 +97,11 @@ struct CheckCommand {
       report.warnings.push_back(fmt::format("{} is as it was: the emulation finds nothing to widen", widen));
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
+    const auto& fixed_ranges = report.check->fixed_ranges;
+    WriteReportFile(
+        report,
+        {model, nullptr, common.threshold, nullptr, &fixed_model, fixed_ranges ? &*fixed_ranges : nullptr},
+        common);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
   }
 
@@ -172,6 +187,7 @@ Command SetUpFix(CLI::App* app) {
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
+  AddReportFile(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };
 }
@@ -202,6 +218,7 @@ Command SetUpCheck(CLI::App* app) {
             "overflow: exit with 1 also when tensors that the fixed model stores in FP16 overflow: past "
             "--threshold, or not finite where FP32 is");
   AddJudgedThreshold(app, &command->common);
+  AddReportFile(app, &command->common);
   return [command] { return command->Run(); };
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "base/text.h"
+#include "report/html.h"
 
 namespace halfsafe {
 
@@ -50,6 +51,11 @@ void AddResult(CLI::App* app, CommonOptions* options) {
          "Also write the result here, as JSON; - is standard output, and the text goes to standard error")
       ->type_name("RESULT.json");
   app->add_flag("-q,--quiet", options->quiet, "Print nothing but errors");
+}
+
+void AddReportFile(CLI::App* app, CommonOptions* options) {
+  app->add_option("--report", options->report, "Also write the result here, as a page for a browser")
+      ->type_name("REPORT.html");
 }
 
 void AddCustomOps(CLI::App* app, CommonOptions* options) {
@@ -193,6 +199,16 @@ Report StartReport(const char* command, const Model& model) {
   report.model_bytes = model.bytes();
   report.opset = model.raised_opset();
   return report;
+}
+
+void RequireReportFile(const CommonOptions& options) {
+  if (options.report.empty()) return;
+  RequireHtml();
+  RequireWritable(options.report);
+}
+
+void WriteReportFile(const Report& report, const GraphSources& sources, const CommonOptions& options) {
+  if (!options.report.empty()) WriteFileAtomically(options.report, ToHtml(report, sources));
 }
 
 ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise) {

@@ -12,6 +12,7 @@
 #include "cli/console.h"
 #include "halfsafe/halfsafe.h"
 #include "report/report.h"
+#include "report/report_graph.h"
 
 namespace halfsafe {
 
@@ -23,6 +24,7 @@ void AddOpset(CLI::App* app, CommonOptions* options);
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
                bool required);
 void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
+void AddReportFile(CLI::App* app, CommonOptions* options);  ///< --report
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddLowMemory(CLI::App* app, CommonOptions* options);
@@ -88,6 +90,10 @@ void Say(const CommonOptions& options, const Result& result) {
 
 /// A report with the model's part filled in.
 Report StartReport(const char* command, const Model& model);
+/// Throws unless --report can be written: worth knowing before the samples are run.
+void RequireReportFile(const CommonOptions& options);
+/// Writes --report, where it is asked for. Call before Finish.
+void WriteReportFile(const Report& report, const GraphSources& sources, const CommonOptions& options);
 /// Prints the report, writes --json, and returns `otherwise` unless --fail-on overflow applies.
 ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise);
 

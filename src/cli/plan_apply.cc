@@ -28,6 +28,7 @@ struct PlanCommand {
 
   ExitCode Run() {
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
+    RequireReportFile(common);
     const RangeTable ranges = ReadRanges(ranges_path);
     const Model model = LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, common);
     options.threshold = common.threshold;
@@ -46,6 +47,10 @@ struct PlanCommand {
     Report report = StartReport("plan", model);
     AddRanges(model, ranges, common.threshold, &report);
     AddPlan(model, &ranges, plan, &report);
+    if (!common.report.empty()) {
+      const Model planned = Apply(model, plan);
+      WriteReportFile(report, {model, &ranges, common.threshold, &plan, &planned}, common);
+    }
     return Finish(report, common, ExitCode::kOk);
   }
 
@@ -116,6 +121,7 @@ Command SetUpPlan(CLI::App* app) {
   AddPlanOptions(app, &command->common, &command->options);
   AddCustomOps(app, &command->common);
   AddResult(app, &command->common);
+  AddReportFile(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };
 }

@@ -65,6 +65,7 @@ struct ScanCommand {
     const bool first = ranks == nullptr || ranks->rank() == 0;
     if (first) {
       for (const std::string& path : {common.output, common.json}) RequireWritable(path);
+      RequireReportFile(common);
     }
     ConsoleProgress progress(common.quiet || !first);
     const Model model = LoadModel(common.model, common, common.opset);
@@ -82,6 +83,7 @@ struct ScanCommand {
     Report report = StartReport("scan", model);
     AddRanges(model, ranges, common.threshold, &report);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    WriteReportFile(report, {model, &ranges, common.threshold}, common);
     const ExitCode code = Finish(report, common, ExitCode::kOk);
     RemoveCheckpoints(share.count);
     return code;
@@ -158,6 +160,7 @@ Command SetUpScan(CLI::App* app) {
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
+  AddReportFile(app, &command->common);
   AddFailOn(app, &command->common);
   return [command] { return command->Run(); };
 }

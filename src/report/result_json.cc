@@ -1,6 +1,6 @@
-#include "base/json.h"
+#include "report/result_json.h"
+
 #include "report/check_json.h"
-#include "report/report.h"
 
 namespace halfsafe {
 namespace {
@@ -31,7 +31,7 @@ Json Device(const CheckResult& check, const std::optional<CheckResult>& holdout)
 
 }  // namespace
 
-std::string ToJson(const Report& report) {
+Json ResultJson(const Report& report) {
   Json json = {{"format", "halfsafe-result"},
                {"version", 1},
                {"model_sha256", report.model_sha256},
@@ -92,7 +92,9 @@ std::string ToJson(const Report& report) {
   json["out_of_range_weights"] = report.out_of_range_weights;
   json["partial_sums"] = report.partial_sums;
   json["warnings"] = report.warnings;
-  return DumpJson(json);
+  return json;
 }
+
+std::string ToJson(const Report& report) { return DumpJson(ResultJson(report)); }
 
 }  // namespace halfsafe

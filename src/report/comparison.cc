@@ -1,0 +1,62 @@
+#include "report/comparison.h"
+
+#include <algorithm>
+
+#include "halfsafe/rewrite.h"
+#include "plan/work.h"
+
+namespace halfsafe {
+namespace {
+
+void AddErrors(const ModelErrors& errors, ModelSummary* summary) {
+  summary->runs = errors.failure.empty();
+  if (!summary->runs) return;
+  summary->nonfinite = errors.nonfinite_outputs.size();
+  for (const OutputError& output : errors.outputs) {
+    const bool number = IsFloat(output.dtype);
+    auto& worst = number ? summary->worst_rel_l2 : summary->worst_flips;
+    worst = std::max(worst.value_or(0.0), number ? output.rel_l2 : output.flip_share);
+  }
+}
+
+/// What a plain conversion would be. Its overflow is what FP32 shows: values that FP16 has no number for.
+ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
+  ModelSummary plain;
+  if (sources.ranges != nullptr) {
+    plain.overflowing = std::count_if(
+        report.overflowing.begin(), report.overflowing.end(),
+        [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
+  }
+  const Plan plan = PlainFp16Plan(sources.model);
+  const Model model = Apply(sources.model, plan);
+  plain.bytes = model.bytes();
+  plain.casts = CountCasts(model);
+  if (sources.ranges != nullptr) plain.fp16_multiply_adds = Fp16Share(sources.model, *sources.ranges, plan);
+  if (report.check && report.check->plain) AddErrors(*report.check->plain, &plain);
+  return plain;
+}
+
+ModelSummary FixedSummary(const Report& report, const ReportGraph& graph, const GraphSources& sources) {
+  ModelSummary fixed;
+  if (sources.fixed_ranges != nullptr) {
+    fixed.overflowing = std::count_if(graph.tensors.begin(), graph.tensors.end(),
+                                      [](const ReportTensor& tensor) { return tensor.overflows; });
+  }
+  fixed.bytes = sources.fixed->bytes();
+  fixed.casts = CountCasts(*sources.fixed);
+  fixed.fp16_multiply_adds = report.fp16_multiply_adds;
+  if (report.check) AddErrors(report.check->fixed, &fixed);
+  return fixed;
+}
+
+}  // namespace
+
+Comparison Compare(const Report& report, const ReportGraphs& graphs, const GraphSources& sources) {
+  Comparison comparison{{}, PlainSummary(report, sources), std::nullopt};
+  comparison.original.bytes = report.model_bytes;
+  comparison.original.casts = CountCasts(sources.model);
+  if (graphs.fixed) comparison.fixed = FixedSummary(report, *graphs.fixed, sources);
+  return comparison;
+}
+
+}  // namespace halfsafe
