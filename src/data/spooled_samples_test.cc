@@ -5,7 +5,8 @@ namespace {
 
 Sample Numbered(int number, size_t count) {
   return {"sample " + std::to_string(number),
-          {{"x", Floats({static_cast<int64_t>(count)}, std::vector<float>(count, 0.5f + number))},
+          {{"x", Floats({static_cast<int64_t>(count)},
+                        std::vector<float>(count, 0.5f + static_cast<float>(number)))},
            {"mask", MakeArray<int64_t>(DType::kInt64, {}, {number})}}};
 }
 
