@@ -13,7 +13,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import unittest
 
@@ -92,7 +91,10 @@ class InstallTest(unittest.TestCase):
         self.assertEqual({path.name for path in (self.tree / "include" / "halfsafe").iterdir()}, headers)
 
     def test_no_path_of_the_machine_that_built_it(self) -> None:
-        paths = [str(path).encode() for path in (ROOT, BUILD, (ROOT / ".deps").resolve(), self.folder / "before")]
+        # A checkout may lie at a path as short as /src, which other words end with.
+        folders = [ROOT / "src", ROOT / "include", ROOT / ".deps", (ROOT / ".deps").resolve(), BUILD / "generated",
+                   BUILD / "CMakeFiles", self.folder / "before"]
+        paths = [f"{folder}/".encode() for folder in folders]
         for file in self.tree.rglob("*"):
             # ONNX Runtime's own library is as its maker built it.
             if file.is_file() and not file.is_symlink() and not file.name.startswith("libonnxruntime"):
@@ -220,9 +222,10 @@ int main(int, char** argv) {
 
     def test_the_tarball(self) -> None:
         package = self.pack("TGZ", "*.tar.gz")
-        with tarfile.open(package) as archive:
-            archive.extractall(self.folder / "unpacked", filter="tar")
-        (tree,) = (self.folder / "unpacked").iterdir()
+        unpacked = self.folder / "unpacked"
+        unpacked.mkdir()
+        run("tar", "-xzf", package, "-C", unpacked)
+        (tree,) = unpacked.iterdir()
         # MPI's libraries find each other by paths of the distribution, and only the program has them.
         used = libraries(tree / "lib" / "libhalfsafe.so")
         self.assertIn("libonnxruntime.so.1", used)

@@ -80,7 +80,9 @@ def run(blocks: list[Block], folder: pathlib.Path, missing: dict[str, str]) -> i
     mark = "==== the next block ===="
     chosen = [block for block in blocks if block.language == "sh" and not block.installs and not missing.get(block.needs)]
     script = "exec 2>&1\n" + "".join(f"echo '{mark}'\n{block.text}" for block in chosen)
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "HALFSAFE", "CUSTOM_OPS")}
+    # Neither what the tests are told nor how wide the terminal is that they were started in.
+    left_out = ("PYTHONPATH", "HALFSAFE", "CUSTOM_OPS", "COLUMNS")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
     done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True,
                           text=True, errors="replace", timeout=3000)
     for block, output in zip(chosen, done.stdout.split(mark + "\n")[1:]):
