@@ -68,11 +68,12 @@ size_t BytesWithin(Iterator begin, Iterator end, size_t width) {
   return bytes;
 }
 
-/// Bytes of the colour that `text` begins with, ESC [ digits m; 0 where there is none.
+/// Bytes of the colour that `text` begins with, one of those that this program writes; 0 where there is none.
+/// Others could hide what follows.
 size_t ColourLength(std::string_view text) {
-  if (!text.starts_with("\x1b[")) return 0;
-  const size_t end = text.find_first_not_of("0123456789;", 2);
-  return end != std::string_view::npos && text[end] == 'm' ? end + 1 : 0;
+  for (const std::string_view colour : {"\x1b[0m", "\x1b[31m", "\x1b[32m", "\x1b[33m"})
+    if (text.starts_with(colour)) return colour.size();
+  return 0;
 }
 
 }  // namespace

@@ -54,6 +54,7 @@ TEST(PrintableTest, TakesOutWhatTerminalsObey) {
   EXPECT_EQ(Printable("\x1b[31mNOT RIGHT\x1b[0m"), "\x1b[31mNOT RIGHT\x1b[0m");
   EXPECT_EQ(Printable("\x1b]0;title\x07"), "\uFFFD]0;title\uFFFD");
   EXPECT_EQ(Printable("\x1b[2J"), "\uFFFD[2J");
+  EXPECT_EQ(Printable("\x1b[8mhidden"), "\uFFFD[8mhidden");  // None of this program's colours.
   EXPECT_EQ(Printable("a\rb\tc"), "a\uFFFDb\uFFFDc");
   EXPECT_EQ(Printable("\u009b2J"), "\uFFFD2J");  // The same in one character.
   EXPECT_EQ(Printable("x\u202ey"), "x\uFFFDy");
