@@ -5,6 +5,7 @@ HALFSAFE names the binary. Exits with 77 (skipped) where numpy, onnx or onnxrunt
 
 from __future__ import annotations
 
+import os
 import pathlib
 import re
 import unittest
@@ -44,6 +45,17 @@ class FindingsTest(ToolTest):
         for node in plan["nodes"]:
             if node["precision"] == "fp16":
                 self.assertNotIn("precision", by_name[node["name"]])
+
+    def test_names_of_samples_that_are_no_utf_8(self) -> None:
+        _, _, original = self.fixed("transformer_growing")
+        samples = original.parent / "samples"
+        for path in samples.iterdir():
+            path.rename(os.fsdecode(os.fsencode(samples) + b"/\xff" + os.fsencode(path.name)))
+        fixed = self.folder / "latin1.onnx"
+        self.tool("fix", original, "--data", samples, "-o", fixed, "--repair", "fp32")
+        evidence = [findings(node).get("evidence", "") for node in onnx.load(fixed).graph.node]
+        self.assertTrue(all(isinstance(text, str) for text in evidence), evidence)  # Bytes where it isn't UTF-8.
+        self.assertIn("\ufffd", "".join(evidence))
 
     def test_rescaled_results_say_by_what(self) -> None:
         model, plan, original = self.fixed("transformer_ln", "--repair", "rescale")

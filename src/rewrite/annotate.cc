@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "base/display.h"
 #include "halfsafe/rewrite.h"
 #include "rewrite/rewriter.h"
 
@@ -88,7 +89,8 @@ void SetFindings(const NodeFindings& findings, onnx::NodeProto* node) {
     if ((findings.*key.field).empty()) continue;
     onnx::StringStringEntryProto* property = node->add_metadata_props();
     property->set_key(std::string(key.name));
-    property->set_value(findings.*key.field);
+    // Samples are files, whose names may be no UTF-8, which ONNX's strings have to be.
+    property->set_value(Printable(findings.*key.field));
   }
 }
 
