@@ -91,7 +91,10 @@ class UsageTest(CliTest):
         fix = ["fix", self.model, *self.data, "-o", self.out]
         for arguments in (["--threshold", "-1"], ["--threshold", "many"], ["--holdout", "1.5"], ["--io", "fp8"],
                           ["--threads", "-2"], ["--accumulate", "int8"], ["--fail-on", "monday"], ["--keep", "("],
-                          ["--rel-l2", "-1"], ["--max-flips", "2"], ["--holdout", "0.99", "--random", "1"]):
+                          ["--rel-l2", "-1"], ["--max-flips", "2"], ["--holdout", "0.99", "--random", "1"],
+                          # Nothing is past what is no number.
+                          *([option, "nan"] for option in ("--threshold", "--margin", "--holdout", "--budget", "--rel-l2",
+                                                           "--rtol", "--atol", "--max-flips")), ["--threshold", "inf"]):
             with self.subTest(" ".join(arguments)):
                 self.refuse(*fix, *arguments, code=USAGE)
         self.refuse("scan", self.model, *self.data, "--save-outputs", self.folder / "o.json", "--tensors", "[", code=USAGE)

@@ -169,12 +169,12 @@ Command SetUpFix(CLI::App* app) {
   app->add_option("--holdout", command->options.holdout,
                   "Share of the samples kept out of calibration and checked at the end")
       ->type_name("SHARE")
-      ->check(CLI::Range(0.0, 0.99));
+      ->check(ShareUpTo(0.99));
   app->add_option("--budget", command->options.budget,
                   "Seconds for taking nodes back to FP16 that widening needn't have taken; 0 for none "
                   "(default: a fixed number of steps)")
       ->type_name("SECONDS")
-      ->check(CLI::NonNegativeNumber);
+      ->check(FromZero());
   app->add_option("--save-outputs", command->options.check.save_outputs,
                   "Folder for the outputs of FP32, plain FP16 and the fixed model")
       ->type_name("FOLDER");

@@ -2,10 +2,38 @@
 
 #include <fmt/format.h>
 
+#include <cmath>
+#include <functional>
+
 #include "base/text.h"
 #include "report/html.h"
 
 namespace halfsafe {
+namespace {
+
+CLI::Validator Number(const std::string& wanted, const std::function<bool(double)>& fits) {
+  const auto check = [=](const std::string& text) {
+    double value = 0.0;
+    const bool good = CLI::detail::lexical_cast(text, value) && std::isfinite(value) && fits(value);
+    return good ? std::string() : fmt::format("'{}' is not {}", text, wanted);
+  };
+  return {check, ""};
+}
+
+}  // namespace
+
+CLI::Validator AboveZero() {
+  return Number("a finite number above 0", [](double value) { return value > 0.0; });
+}
+
+CLI::Validator FromZero() {
+  return Number("a finite number from 0 on", [](double value) { return value >= 0.0; });
+}
+
+CLI::Validator ShareUpTo(double most) {
+  return Number(fmt::format("a share from 0 to {:g}", most),
+                [most](double value) { return value >= 0.0 && value <= most; });
+}
 
 CLI::ValidationError NoSuchWord(const std::string& option, const std::string& text,
                                 const std::vector<std::string>& words) {
@@ -82,7 +110,7 @@ void AddProvider(CLI::App* app, Provider* provider, const std::string& what) {
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
       ->type_name("X")
-      ->check(CLI::PositiveNumber);
+      ->check(AboveZero());
   OneOf(app, "--io", &plan->io_fp16, "Types of inputs and outputs: keep (default) or fp16",
         {{"keep", false}, {"fp16", true}});
   OneOf(app, "--accumulate", &plan->accumulate_fp16,
@@ -99,7 +127,7 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--margin", plan->margin,
                   "What rescaled tensors stay within where they can (default 2048); never past the threshold")
       ->type_name("X")
-      ->check(CLI::PositiveNumber);
+      ->check(AboveZero());
   app->add_option("--cost", options->latencies,
                   "Latencies of the nodes on your GPU, in place of estimates: a halfsafe-latencies file")
       ->type_name("LATENCIES.json");
@@ -119,16 +147,16 @@ void AddTolerance(CLI::App* app, Tolerance* tolerance) {
   app->add_option("--rel-l2", tolerance->rel_l2,
                   "Largest relative L2 error of an output on any sample (default 0.01)")
       ->type_name("X")
-      ->check(CLI::NonNegativeNumber);
+      ->check(FromZero());
   app->add_option("--rtol", tolerance->rtol,
                   "Element-wise: |y - ref| <= atol + rtol * |ref| (off by default)")
       ->type_name("X")
-      ->check(CLI::NonNegativeNumber);
-  app->add_option("--atol", tolerance->atol, "See --rtol")->type_name("X")->check(CLI::NonNegativeNumber);
+      ->check(FromZero());
+  app->add_option("--atol", tolerance->atol, "See --rtol")->type_name("X")->check(FromZero());
   app->add_option("--max-flips", tolerance->max_flips,
                   "Share of integer or bool elements that may differ (default 0)")
       ->type_name("SHARE")
-      ->check(CLI::Range(0.0, 1.0));
+      ->check(ShareUpTo(1.0));
 }
 
 void AddNoFindings(CLI::App* app, bool* left_out) {
@@ -143,7 +171,7 @@ void AddFailOn(CLI::App* app, CommonOptions* options, const std::string& what) {
 void AddJudgedThreshold(CLI::App* app, CommonOptions* options) {
   app->add_option("--threshold", options->threshold, "What counts as overflow: |x| past this (default 10000)")
       ->type_name("X")
-      ->check(CLI::PositiveNumber);
+      ->check(AboveZero());
 }
 
 std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) {

@@ -40,6 +40,11 @@ void AddFailOn(CLI::App* app, CommonOptions* options,
                const std::string& what = "overflow: exit with 1 when anything overflows");
 void AddJudgedThreshold(CLI::App* app, CommonOptions* options);  ///< --threshold, where nothing is planned.
 
+// Checks of values that are numbers, and finite ones: "nan" would pass every comparison.
+CLI::Validator AboveZero();
+CLI::Validator FromZero();
+CLI::Validator ShareUpTo(double most);
+
 CLI::ValidationError NoSuchWord(const std::string& option, const std::string& text,
                                 const std::vector<std::string>& words);
 
