@@ -403,6 +403,22 @@ class PlanAndRangesTest(CliTest):
         done = self.tool("plan", self.model, "--ranges", self.ranges(), "--export", "names")
         self.assertEqual(done.stdout, "c2\nr2\n")
 
+    def test_what_is_asked_for_in_place_of_the_text_leaves_the_rest(self) -> None:
+        plan = ["plan", self.model, "--ranges", self.ranges()]
+        for asked in (["--export", "names"], ["--export", "polygraphy"], ["--explain", "node_c2"]):
+            with self.subTest(asked[0] + asked[1]):
+                result = self.folder / "result.json"
+                text = self.tool(*plan, *asked).stdout
+                done = self.tool(*plan, *asked, "--json", result, "--fail-on", "overflow", code=1)
+                self.assertEqual(done.stdout, text)
+                self.assertEqual([row["tensor"] for row in read_json(result)["overflowing"]], ["c2", "r2"])
+                result.unlink()
+                self.refuse(*plan, *asked, "--json", "-", code=USAGE)
+                with open("/dev/full", "w", encoding="ascii") as full:
+                    self.assertEqual(subprocess.run([HALFSAFE, *map(str, [*plan, *asked])], stdout=full,
+                                                    stderr=subprocess.DEVNULL, check=False).returncode, 3)
+        self.refuse(*plan, "--export", "names", "--explain", "node_c2", code=USAGE)
+
     def test_explain(self) -> None:
         done = self.tool("plan", self.model, "--ranges", self.ranges(), "--repair", "fp32", "--explain", "node_c2")
         for text in ("node_c2", "Conv", "fp32", "overflow", "c2"):

@@ -27,6 +27,9 @@ struct PlanCommand {
   std::string ranges_path, explain, export_form;
 
   ExitCode Run() {
+    const bool asked = !explain.empty() || !export_form.empty();
+    if (asked && common.json_on_stdout)
+      throw BadUsage("--explain and --export write to standard output, and so does --json -");
     for (const std::string& path : {common.output, common.json}) RequireWritable(path);
     RequireReportFile(common);
     const RangeTable ranges = ReadRanges(ranges_path);
@@ -35,15 +38,13 @@ struct PlanCommand {
     options.latencies = ReadLatencies(common.latencies);
     const Plan plan = MakePlan(model, ranges, options);
     if (!common.output.empty()) WriteFileAtomically(common.output, ToJson(plan));
-    if (!explain.empty()) {
-      Print(stdout, Explain(model, ranges, plan, explain));
-      return ExitCode::kOk;
-    }
+    if (!explain.empty()) Print(stdout, Explain(model, ranges, plan, explain));
     if (export_form == "names") {
-      for (const std::string& name : OverflowingTensors(ranges, common.threshold)) fmt::print("{}\n", name);
-      return ExitCode::kOk;
+      for (const std::string& name : OverflowingTensors(ranges, common.threshold)) Write(stdout, name + "\n");
+    } else if (!export_form.empty()) {
+      Export(model, plan);
     }
-    if (!export_form.empty()) return Export(model, plan);
+    common.quiet = common.quiet || asked;  // What was asked for takes the place of the text.
     Report report = StartReport("plan", model);
     AddRanges(model, ranges, common.threshold, &report);
     AddPlan(model, &ranges, plan, &report);
@@ -54,19 +55,17 @@ struct PlanCommand {
     return Finish(report, common, ExitCode::kOk);
   }
 
-  ExitCode Export(const Model& model, const Plan& plan) const {
+  void Export(const Model& model, const Plan& plan) const {
     const WeaklyTyped weak = ApplyWeakly(model, plan);
     const ToolArguments arguments =
         export_form == "trtexec" ? TrtexecArguments(weak) : PolygraphyScript(weak);
-    fmt::print("{}\n", arguments.text);
-    std::fflush(stdout);
+    Write(stdout, arguments.text + "\n");
     for (const std::string& note : arguments.notes) PrintNote("note", note);
     if (!plan.tensors.empty() || !plan.constants.empty() || plan.opset) {
       PrintNote(
           "note",
           "the plan changes values too: this belongs to the model that halfsafe apply --typing weak writes");
     }
-    return ExitCode::kOk;
   }
 };
 
@@ -112,12 +111,14 @@ Command SetUpPlan(CLI::App* app) {
   AddModel(app, &command->common);
   app->add_option("--ranges", command->ranges_path, "What scan wrote")->required()->type_name("RANGES.json");
   AddOutput(app, &command->common, "PLAN.json", "The plan", false);
-  app->add_option("--explain", command->explain, "Say everything about one node, and nothing else")
-      ->type_name("NODE");
+  auto* explain =
+      app->add_option("--explain", command->explain, "Say everything about one node, and nothing else")
+          ->type_name("NODE");
   OneOf(app, "--export", &command->export_form,
         "Print, and nothing else: names, the overflowing tensors, one a line; trtexec, arguments "
         "that pin layers; polygraphy, a script that does",
-        {{"names", "names"}, {"trtexec", "trtexec"}, {"polygraphy", "polygraphy"}});
+        {{"names", "names"}, {"trtexec", "trtexec"}, {"polygraphy", "polygraphy"}})
+      ->excludes(explain);
   AddPlanOptions(app, &command->common, &command->options);
   AddCustomOps(app, &command->common);
   AddResult(app, &command->common);
