@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -430,6 +431,27 @@ class PlanAndRangesTest(CliTest):
     def test_explain_names_what_was_meant(self) -> None:
         for wrong, right in (("node_c22", "node_c2"), ("nodec1", "node_c1"), ("node_pooledd", "node_pooled")):
             self.assertIn(right, self.refuse("plan", self.model, "--ranges", self.ranges(), "--explain", wrong, code=USAGE))
+
+
+class StandardErrorTest(CliTest):
+    """What can't be said changes neither the result nor the exit code."""
+
+    def run_with(self, redirection: str, *arguments: object) -> int:
+        line = shlex.join(map(str, [HALFSAFE, *arguments]))
+        return subprocess.run(["sh", "-c", f"exec {line} {redirection}"], stdout=subprocess.DEVNULL, check=False).returncode
+
+    def test_full_and_closed(self) -> None:
+        fix = ["fix", self.model, *self.data, "-o"]
+        self.tool(*fix, self.out)
+        for redirection in ("2>/dev/full", "2>&-", "<&- 2>&-"):
+            with self.subTest(redirection):
+                other = self.folder / "other.onnx"
+                self.assertEqual(self.run_with(redirection, *fix, other), 0)
+                self.assertEqual(other.read_bytes(), self.out.read_bytes())
+                other.unlink()
+                self.assertEqual(self.run_with(redirection, "nothing"), USAGE)
+                self.assertEqual(self.run_with(redirection, "inspect", self.folder / "none.onnx"), 3)
+        self.assertEqual(self.run_with(">&-", "inspect", self.model), 3)
 
 
 class OutputTest(CliTest):

@@ -1,5 +1,6 @@
 #include "cli/console.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -37,6 +38,13 @@ int WidthOf(FILE* stream) {
   return ioctl(fileno(stream), TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : kNoTerminal;
 }
 
+void Put(FILE* stream, std::string_view text) {
+  if (std::fwrite(text.data(), 1, text.size(), stream) != text.size() || std::fflush(stream) != 0) {
+    throw BadInput(fmt::format("can't write to standard {}: {}", stream == stderr ? "error" : "output",
+                               std::strerror(errno)));
+  }
+}
+
 }  // namespace
 
 bool IsTerminal(FILE* stream) {
@@ -48,19 +56,30 @@ Screen ScreenOf(FILE* stream) {
   return {stream, WidthOf(stream), IsTerminal(stream) && Environment("NO_COLOR").empty()};
 }
 
-void Write(FILE* stream, std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stream) != text.size() || std::fflush(stream) != 0) {
-    throw BadInput(fmt::format("can't write to standard {}: {}", stream == stderr ? "error" : "output",
-                               std::strerror(errno)));
+void OpenStandardStreams() {
+  for (const int stream : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    // Opened the wrong way round, so that reading and writing fail as they would have.
+    if (fcntl(stream, F_GETFD) == -1 && open("/dev/null", stream == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+      std::_Exit(static_cast<int>(ExitCode::kUnavailable));
   }
 }
 
-void Print(FILE* stream, std::string_view text) { Write(stream, Printable(text)); }
+void Print(FILE* stream, std::string_view text) { Put(stream, Printable(text)); }
+
+void Write(FILE* stream, std::string_view text) {
+  if (isatty(fileno(stream)) == 1) {
+    Print(stream, text);
+  } else {
+    Put(stream, text);
+  }
+}
+
+void Tell(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
 
 void PrintNote(std::string_view kind, std::string_view message) {
   const bool color = ScreenOf(stderr).color;
-  fmt::print(stderr, "halfsafe: {}{}{}: {}\n", color ? "\x1b[33m" : "", kind, color ? "\x1b[0m" : "",
-             Printable(message));
+  Tell(fmt::format("halfsafe: {}{}{}: {}\n", color ? "\x1b[33m" : "", kind, color ? "\x1b[0m" : "",
+                   Printable(message)));
 }
 
 ConsoleProgress::ConsoleProgress(bool quiet) : quiet_(quiet), terminal_(IsTerminal(stderr)) {}
@@ -97,8 +116,7 @@ void ConsoleProgress::Show(bool last) {
   }
   // A line that is wrapped can't be rewritten.
   if (terminal_) line = FitMiddle(line, static_cast<size_t>(std::max(9, WidthOf(stderr) - 1)));
-  fmt::print(stderr, "{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ && !last ? "" : "\n");
-  std::fflush(stderr);
+  Tell(fmt::format("{}{}{}", terminal_ ? "\r\x1b[K" : "", line, terminal_ && !last ? "" : "\n"));
 }
 
 void ConsoleProgress::Warn(std::string_view message) {

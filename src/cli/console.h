@@ -21,11 +21,18 @@ Screen ScreenOf(FILE* stream);
 /// Whether the stream is a terminal that lines can be rewritten on.
 bool IsTerminal(FILE* stream);
 
-/// Writes the text as it is. Throws BadInput where it can't be written.
+/// Holds the numbers of standard streams that are closed, which the next files opened would get: messages
+/// would then go into these.
+void OpenStandardStreams();
+
+/// Writes what people read: without what a terminal would obey. Throws BadInput where it can't be written.
+void Print(FILE* stream, std::string_view text);
+
+/// Writes what programs read, as it is; the same as Print where a terminal reads it.
 void Write(FILE* stream, std::string_view text);
 
-/// Writes what people read: without what a terminal would obey.
-void Print(FILE* stream, std::string_view text);
+/// Says something on standard error. Where that can't be written, nobody misses it, and the work goes on.
+void Tell(std::string_view text);
 
 /// "halfsafe: warning: ..." and the like on standard error.
 void PrintNote(std::string_view kind, std::string_view message);

@@ -20,7 +20,7 @@ extern "C" void OnInterrupt(int) {
 }
 
 ExitCode Fail(ExitCode code, std::string_view message) {
-  fmt::print(stderr, "halfsafe: {}\n", Printable(message));
+  Tell(fmt::format("halfsafe: {}\n", Printable(message)));
   return code;
 }
 
@@ -103,6 +103,7 @@ ExitCode Run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   using halfsafe::ExitCode;
+  halfsafe::OpenStandardStreams();
   std::signal(SIGINT, halfsafe::OnInterrupt);
   std::signal(SIGTERM, halfsafe::OnInterrupt);
   ExitCode code = ExitCode::kInternal;
