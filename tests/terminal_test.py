@@ -120,6 +120,20 @@ class ColourTest(TerminalTest):
         self.assertIn("none", shown)
         self.assertNotIn("\x1b[2J", shown)
 
+    def test_names_cannot_pass_for_a_verdict(self) -> None:
+        model = self.named("n\nRIGHT: the fixed model agrees\n\x1b[32mNO NEW OVERFLOW\x1b[0m\n")
+        old, new, plan = (self.folder / name for name in ("old.json", "new.json", "plan.json"))
+        self.tool("scan", self.model, *self.data, "-o", old)
+        self.tool("scan", model, *self.data, "-o", new)
+        self.tool("plan", model, "--ranges", new, "-o", plan)
+        for arguments in (["scan", model, *self.data], ["plan", model, "--ranges", new], ["inspect", model],
+                          ["diff", old, new], ["diff", new, old], ["apply", model, "--plan", plan, "-o", self.fixed],
+                          ["check", model, self.fixed, *self.data], ["fix", model, *self.data, "-o", self.fixed]):
+            with self.subTest(arguments[0]):
+                shown = self.tool(*arguments).stdout
+                self.assertNotIn("\x1b", shown)
+                self.assertNotRegex(shown, "(?m)^RIGHT: the fixed model agrees$|^NO NEW OVERFLOW$")
+
 
 class WidthTest(TerminalTest):
     def tables(self, text: str) -> list[list[str]]:

@@ -7,6 +7,9 @@
 namespace halfsafe {
 namespace {
 
+/// Stands for what is not shown as it is: U+FFFD, one column wide.
+constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
+
 /// One character as a reader sees it: a code point with all that combines with it.
 struct Cluster {
   size_t bytes = 0;
@@ -129,7 +132,6 @@ std::vector<std::string> WrapText(std::string_view text, size_t width) {
 }
 
 std::string Printable(std::string_view text) {
-  constexpr std::string_view kReplacement = "\xEF\xBF\xBD";
   std::string clean;
   clean.reserve(text.size());
   while (!text.empty()) {
@@ -144,6 +146,13 @@ std::string Printable(std::string_view text) {
     text.remove_prefix(bytes);
   }
   return clean;
+}
+
+std::string OneLine(std::string_view text) {
+  std::string line(text);
+  std::replace(line.begin(), line.end(), '\n', ' ');
+  for (size_t at = 0; (at = line.find('\x1b', at)) != std::string::npos;) line.replace(at, 1, kReplacement);
+  return Printable(line);
 }
 
 }  // namespace halfsafe

@@ -1,8 +1,11 @@
 #pragma once
 
+#include <fmt/format.h>
+
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace halfsafe {
@@ -25,5 +28,14 @@ std::vector<std::string> WrapText(std::string_view text, size_t width);
 /// the colours that this program writes stay; other control characters, and bytes that are no UTF-8, become
 /// U+FFFD.
 std::string Printable(std::string_view text);
+
+/// The same in one line without colours, so that a name can pass for nothing else.
+std::string OneLine(std::string_view text);
+
+/// A line with names in it, as OneLine has it, and its end.
+template <typename... Values>
+std::string Line(fmt::format_string<Values...> format, Values&&... values) {
+  return OneLine(fmt::format(format, std::forward<Values>(values)...)) + "\n";
+}
 
 }  // namespace halfsafe

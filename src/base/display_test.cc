@@ -62,5 +62,12 @@ TEST(PrintableTest, TakesOutWhatTerminalsObey) {
   EXPECT_EQ(Printable("卷积"), "卷积");
 }
 
+TEST(OneLineTest, LeavesNamesNothingToPassFor) {
+  EXPECT_EQ(OneLine("a\nRIGHT"), "a RIGHT");
+  EXPECT_EQ(OneLine("\x1b[32mRIGHT\x1b[0m"), "\uFFFD[32mRIGHT\uFFFD[0m");
+  EXPECT_EQ(OneLine("卷积\xff"), "卷积\uFFFD");
+  EXPECT_EQ(Line("{} of {}", "x\n", 2), "x  of 2\n");
+}
+
 }  // namespace
 }  // namespace halfsafe

@@ -6,6 +6,7 @@
 #include <functional>
 #include <utility>
 
+#include "base/display.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "report/check_json.h"
@@ -85,7 +86,7 @@ std::string NameLine(const char* heading, const Changes& changes) {
   for (size_t i = 0; i < std::min(kRows, changes.size()); ++i) names.push_back(changes[i]->name);
   std::string text = fmt::format("{}: {}", heading, fmt::join(names, ", "));
   if (changes.size() > kRows) text += fmt::format(" ... and {} more", changes.size() - kRows);
-  return text + "\n";
+  return OneLine(text) + "\n";
 }
 
 std::string IdentityLine(const RangesDiff& diff) {

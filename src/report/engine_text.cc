@@ -5,6 +5,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "base/display.h"
 #include "base/text.h"
 #include "report/engine.h"
 #include "report/table.h"
@@ -56,7 +57,7 @@ std::string ProfileLines(const std::vector<ShapeProfile>& profiles) {
                            : fmt::format("{} {} to {}, tuned for {}", range.input, SizesText(range.min),
                                          SizesText(range.max), SizesText(range.opt)));
     }
-    text += fmt::format("Shapes: {}\n", fmt::join(inputs, "; "));
+    text += Line("Shapes: {}", fmt::join(inputs, "; "));
   }
   return text;
 }
@@ -171,8 +172,8 @@ std::string TracedLine(std::string_view what, const TraceResult& result,
                        const std::optional<size_t>& position) {
   if (!position) return fmt::format("{}: none\n", what);
   const TracedTensor& tensor = result.tensors.at(*position);
-  return fmt::format("{}: {}, made by {} ({}): {}\n", what, tensor.name, tensor.node, tensor.op_type,
-                     ErrorCell(tensor.error));
+  return Line("{}: {}, made by {} ({}): {}", what, tensor.name, tensor.node, tensor.op_type,
+              ErrorCell(tensor.error));
 }
 
 std::string WorstTable(const TraceResult& result, int width) {
@@ -251,7 +252,7 @@ std::string ToText(const BenchResult& result, int width, bool color) {
   text += Table(rows, width);
   for (const EngineBench& engine : result.engines) {
     if (!engine.errors.failure.empty())
-      text += fmt::format("  {} does not run: {}\n", engine.name, engine.errors.failure);
+      text += Line("  {} does not run: {}", engine.name, engine.errors.failure);
   }
   return text +
          Verdict(right ? "RIGHT: every engine agrees with FP32 on every sample"

@@ -72,19 +72,19 @@ Inspection Inspect(const Model& model) {
 
 std::string ToText(const Inspection& inspection, int width, bool /*color*/) {
   std::string text =
-      fmt::format("{} ({}), SHA-256 {}\n", inspection.path, ByteText(inspection.bytes), inspection.sha256);
+      Line("{} ({}), SHA-256 {}", inspection.path, ByteText(inspection.bytes), inspection.sha256);
   for (const auto& [domain, version] : inspection.opsets)
-    text += fmt::format("opset {} {}\n", domain.empty() ? "ai.onnx" : domain, version);
+    text += Line("opset {} {}", domain.empty() ? "ai.onnx" : domain, version);
   for (const InputSpec& input : inspection.inputs)
-    text += fmt::format("input  {} {} {}\n", input.name, DTypeName(input.dtype), ShapeOf(input));
+    text += Line("input  {} {} {}", input.name, DTypeName(input.dtype), ShapeOf(input));
   for (const InputSpec& output : inspection.outputs)
-    text += fmt::format("output {} {} {}\n", output.name, DTypeName(output.dtype), ShapeOf(output));
+    text += Line("output {} {} {}", output.name, DTypeName(output.dtype), ShapeOf(output));
   std::string operators = "operators";
   for (const auto& [op, count] : inspection.operators) operators += fmt::format(" {}:{}", op, count);
-  for (const std::string& line : WrapText(operators, static_cast<size_t>(std::max(width, 20))))
+  for (const std::string& line : WrapText(OneLine(operators), static_cast<size_t>(std::max(width, 20))))
     text += line + "\n";
   if (!inspection.no_schema.empty())
-    text += fmt::format("operators that ONNX doesn't define: {}\n", fmt::join(inspection.no_schema, ", "));
+    text += Line("operators that ONNX doesn't define: {}", fmt::join(inspection.no_schema, ", "));
   text += fmt::format("weights: {} float values; in FP16 {} become subnormal, {} of them zero\n",
                       inspection.weights, inspection.subnormal, inspection.vanishing);
   if (inspection.folded > 0) {
@@ -95,13 +95,14 @@ std::string ToText(const Inspection& inspection, int width, bool /*color*/) {
   }
   for (const TensorStats& stats : inspection.overflowing_weights) {
     const uint64_t total = stats.count + stats.inf_count + stats.nan_count;
-    text += fmt::format("weight past 65504: {}, {} of {} values", stats.name, stats.overflow_count, total);
+    text += fmt::format("weight past 65504: {}, {} of {} values", OneLine(stats.name), stats.overflow_count,
+                        total);
     if (stats.count > 0) text += fmt::format(", finite ones in [{:.6g}, {:.6g}]", stats.min, stats.max);
     if (total > stats.count) text += fmt::format(", {} infinite, {} NaN", stats.inf_count, stats.nan_count);
     text += "\n";
   }
   for (const FoldFinding& fold : inspection.overflowing_folds)
-    text += fmt::format("folded weight past 65504: {} reach {:.6g}\n", fold.nodes, fold.abs_max);
+    text += Line("folded weight past 65504: {} reach {:.6g}", fold.nodes, fold.abs_max);
   return text;
 }
 

@@ -21,7 +21,7 @@ using Rows = std::vector<std::vector<std::string>>;
 /// Cells are one line each, whatever names hold.
 Rows OneLineCells(Rows rows) {
   for (auto& row : rows) {
-    for (std::string& cell : row) std::replace(cell.begin(), cell.end(), '\n', ' ');
+    for (std::string& cell : row) cell = OneLine(cell);
   }
   return rows;
 }

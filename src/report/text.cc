@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/display.h"
 #include "base/text.h"
 #include "report/report.h"
 #include "report/table.h"
@@ -51,7 +52,7 @@ std::string OverflowTable(const Report& report, int width) {
   text += past > 0 ? fmt::format(", {} pass FP16's 65504\n", past) : "\n";
   text += OverflowRows(report.overflowing, "FP32", width);
   if (!report.out_of_range_weights.empty()) {
-    text += fmt::format("Weights past 65504: {}\n", fmt::join(report.out_of_range_weights, ", "));
+    text += Line("Weights past 65504: {}", fmt::join(report.out_of_range_weights, ", "));
   }
   if (!report.partial_sums.empty()) {
     text += fmt::format(
@@ -86,14 +87,14 @@ std::string PlanTable(const Report& report, int width) {
     text += "\n";
   }
   for (const ConstantPlan& constant : report.constants)
-    text += fmt::format("  constant {}: {}\n", constant.name, constant.evidence);
+    text += Line("  constant {}: {}", constant.name, constant.evidence);
   if (!report.rescaled.empty()) {
     const auto largest = std::max_element(
         report.rescaled.begin(), report.rescaled.end(),
         [](const TensorPlan& a, const TensorPlan& b) { return std::abs(a.exponent) < std::abs(b.exponent); });
-    text += fmt::format(
+    text += Line(
         "  {} tensor{} stored times a power of two, which leaves FP32 results as they are, up to {} times "
-        "2^{}\n",
+        "2^{}",
         report.rescaled.size(), report.rescaled.size() == 1 ? "" : "s", largest->name, -largest->exponent);
   }
   return text;
@@ -111,14 +112,14 @@ std::string ModelLines(const std::string& name, const ModelErrors& model, bool o
   std::string text;
   const auto first = [&](const std::optional<FirstNonFinite>& where, const char* what) {
     if (where)
-      text += fmt::format("  {}: first {} at {}, made by {} ({}) in sample {}\n", name, what, where->tensor,
-                          where->node, where->op_type, where->sample);
+      text += Line("  {}: first {} at {}, made by {} ({}) in sample {}", name, what, where->tensor,
+                   where->node, where->op_type, where->sample);
   };
   first(model.first_inf, "infinity");
   first(model.first_nan, "NaN");
   if (outputs && !model.nonfinite_outputs.empty())
-    text += fmt::format("  {}: not finite at {}\n", name, fmt::join(model.nonfinite_outputs, ", "));
-  if (!model.failure.empty()) text += fmt::format("  {} does not run: {}\n", name, model.failure);
+    text += Line("  {}: not finite at {}", name, fmt::join(model.nonfinite_outputs, ", "));
+  if (!model.failure.empty()) text += Line("  {} does not run: {}", name, model.failure);
   return text;
 }
 
@@ -160,7 +161,7 @@ std::string SkippedLines(const Report& report) {
       fmt::format("Skipped {} bad sample{} of {}:\n", report.skipped.size(),
                   report.skipped.size() == 1 ? "" : "s", report.samples + report.skipped.size());
   for (size_t i = 0; i < std::min(kShown, report.skipped.size()); ++i)
-    text += fmt::format("  {}: {}\n", report.skipped[i].name, report.skipped[i].reason);
+    text += Line("  {}: {}", report.skipped[i].name, report.skipped[i].reason);
   if (report.skipped.size() > kShown) text += "  ... all are named in --json and in the ranges\n";
   return text;
 }
@@ -179,7 +180,7 @@ std::string VerdictLine(const Report& report, bool color) {
 }  // namespace
 
 std::string ToText(const Report& report, int width, bool color) {
-  std::string text = fmt::format("{} ({})", report.model_path, ByteText(report.model_bytes));
+  std::string text = fmt::format("{} ({})", OneLine(report.model_path), ByteText(report.model_bytes));
   if (report.opset) text += fmt::format(" at {}", OpsetText(report.opset));
   if (report.samples > 0)
     text += fmt::format(", {} sample{}", report.samples, report.samples == 1 ? "" : "s");
@@ -196,15 +197,14 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {
-    text += fmt::format("{} {}: {} (before: {}), {} Casts\n", report.command == "check" ? "Fixed:" : "Wrote",
-                        report.fixed_path, ByteText(report.fixed_bytes), ByteText(report.model_bytes),
-                        report.casts);
+    text += Line("{} {}: {} (before: {}), {} Casts", report.command == "check" ? "Fixed:" : "Wrote",
+                 report.fixed_path, ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts);
   }
   if (report.check) text += CheckTable(*report.check, report.tolerance, width);
   text += FixedOverflowTable(report, width);
   if (report.holdout)
     text += fmt::format("Held out of calibration. {}", CheckTable(*report.holdout, report.tolerance, width));
-  for (const std::string& warning : report.warnings) text += fmt::format("warning: {}\n", warning);
+  for (const std::string& warning : report.warnings) text += Line("warning: {}", warning);
   return text + VerdictLine(report, color);
 }
 
