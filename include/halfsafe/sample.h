@@ -110,6 +110,7 @@ std::unique_ptr<SampleSource> RepeatSamples(const SampleSource& source, const st
 /// `memory` bytes, from there on in a temporary file.
 class SpooledSamples : public SampleSource {
  public:
+  /// None yet; `memory` is in bytes.
   explicit SpooledSamples(uint64_t memory = uint64_t{256} << 20);
   ~SpooledSamples() override;
 
