@@ -111,8 +111,8 @@ class Run:
         tool("plan", self.model, "--ranges", folder / "ranges.json", "--report", self.others["plan"])
         tool("check", self.model, self.fixed, "--data", data, "--report", self.others["check"])
 
-    def data(self) -> dict[str, Any]:
-        text = self.page.read_text(encoding="utf-8")
+    def data(self, page: pathlib.Path | None = None) -> dict[str, Any]:
+        text = (page or self.page).read_text(encoding="utf-8")
         return json.loads(re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)[1])
 
 
@@ -193,6 +193,13 @@ class PageTest(unittest.TestCase):
             if name in planned:
                 said = [words[nodes[key][i]] for key in ("precision", "reason", "evidence")]
                 self.assertEqual(said, [planned[name]["precision"].upper(), planned[name]["reason"], planned[name]["evidence"]])
+
+    def test_a_check_knows_the_original_as_a_scan_does(self) -> None:
+        scanned, checked = (run().data(run().others[command]) for command in ("scan", "check"))
+        for key in ("name", "min", "max", "abs_max", "overflow", "histogram", "overflowing"):
+            self.assertEqual(checked["original"]["tensors"][key], scanned["original"]["tensors"][key])
+        for row in ("original", "plain_fp16", "fixed"):
+            self.assertEqual(checked["comparison"][row]["overflowing"], run().data()["comparison"][row]["overflowing"])
 
     def test_fixed_graph_is_that_of_the_fixed_model(self) -> None:
         data = run().data()

@@ -69,6 +69,8 @@ struct CheckCommand {
   CommonOptions common;
   CheckOptions options;
   std::string fixed, widen, narrow;
+  std::optional<RangeTable> ranges;  ///< Of the original, where they were needed.
+  KeptOutputs outputs;
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
@@ -81,15 +83,18 @@ struct CheckCommand {
     options.threads = common.threads;
     options.low_memory = common.low_memory;
     options.custom_op_libraries = Paths(common.custom_ops);
-    options.per_sample = !common.report.empty();
+    const bool page = !common.report.empty();
+    options.per_sample = page;
+    if (page) ScanOriginal(model, *samples, &progress);
     Report report = StartReport("check", model);
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
-    options.fixed_ranges = common.fail_on_overflow || !common.report.empty();
+    options.fixed_ranges = common.fail_on_overflow || page;
     report.check = Check(model, fixed_model, *samples, options, &progress);
     if (common.fail_on_overflow) LookInside(model, fixed_model, *samples, &progress, &report);
     options.per_sample = options.fixed_ranges = false;  // Nothing else that runs here shows them.
+    options.ranges = nullptr;                           // What is widened may be at another opset.
     const bool right = report.check->Right();
     report.verdict = right ? "right" : "not-right";
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
@@ -98,28 +103,33 @@ struct CheckCommand {
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
     const auto& fixed_ranges = report.check->fixed_ranges;
-    WriteReportFile(
-        report,
-        {model, nullptr, common.threshold, nullptr, &fixed_model, fixed_ranges ? &*fixed_ranges : nullptr},
-        common);
+    WriteReportFile(report,
+                    {model, ranges ? &*ranges : nullptr, common.threshold, nullptr, &fixed_model,
+                     fixed_ranges ? &*fixed_ranges : nullptr},
+                    common);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
+  }
+
+  /// The check goes by what this finds, and runs the original no second time where its outputs fit.
+  void ScanOriginal(const Model& model, const SampleSource& samples, Progress* progress) {
+    ScanOptions scan;
+    scan.threads = common.threads;
+    scan.low_memory = common.low_memory;
+    scan.custom_op_libraries = options.custom_op_libraries;
+    scan.keep_outputs = &outputs;
+    ranges = Scan(model, samples, scan, progress);
+    options.ranges = &*ranges;
+    options.kept_outputs = &outputs;
   }
 
   /// What overflows in the fixed model. Only where something isn't finite it takes a scan of the original to
   /// tell what is new.
   void LookInside(const Model& model, const Model& fixed_model, const SampleSource& samples,
-                  Progress* progress, Report* report) const {
-    const RangeTable& ranges = *report->check->fixed_ranges;
-    std::optional<RangeTable> original;
-    if (AnyNotFinite(ranges)) {
-      ScanOptions scan;
-      scan.threads = common.threads;
-      scan.low_memory = common.low_memory;
-      scan.custom_op_libraries = options.custom_op_libraries;
-      original = Scan(model, samples, scan, progress);
-    }
-    AddFixedOverflow(fixed_model, OverflowOfFixed(ranges, original ? &*original : nullptr, common.threshold),
-                     common.threshold, report);
+                  Progress* progress, Report* report) {
+    const RangeTable& found = *report->check->fixed_ranges;
+    if (!ranges && AnyNotFinite(found)) ScanOriginal(model, samples, progress);
+    AddFixedOverflow(fixed_model, OverflowOfFixed(found, options.ranges, common.threshold), common.threshold,
+                     report);
   }
 
   void WidenPlan(const Model& model, const SampleSource& samples, Progress* progress, Report* report) {

@@ -23,9 +23,10 @@ void AddErrors(const ModelErrors& errors, ModelSummary* summary) {
 ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
   ModelSummary plain;
   if (sources.ranges != nullptr) {
-    plain.overflowing = std::count_if(
-        report.overflowing.begin(), report.overflowing.end(),
-        [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
+    const std::vector<TensorStats>& tensors = sources.ranges->tensors;
+    plain.overflowing = std::count_if(tensors.begin(), tensors.end(), [](const TensorStats& stats) {
+      return !stats.constant && stats.overflow_count + stats.inf_count > 0;
+    });
   }
   const Plan plan = PlainFp16Plan(sources.model);
   const Model model = Apply(sources.model, plan);
