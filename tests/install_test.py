@@ -194,6 +194,8 @@ int main(int, char** argv) {
         text = (tree / "share" / "doc" / "halfsafe" / "THIRD-PARTY-NOTICES.txt").read_text(errors="replace")
         parts = re.findall(r"^={80}\n([^\n]*)\n={80}\n(.*?)(?=^={80}$|\Z)", text, flags=re.M | re.S)
         headings = {heading: body for heading, body in parts}
+        self.assertEqual(len(headings), len(parts), "a notice stands there twice")
+        self.assertLessEqual(text.count("Packages inside the page that halfsafe --report writes"), 1)
         for name in ("ONNX 1", "nlohmann-json3-dev", "libcli11-dev", "libfmt-dev", "libprotobuf-dev", "libhwy-dev", "boost",
                      *(["ONNX Runtime"] if (tree / "lib/halfsafe/libonnxruntime.so.1").exists() else []), *bundled):
             found = [heading for heading in headings if name in heading]

@@ -7,6 +7,7 @@ Exits with 77 (skipped) where what scripts/wheel builds with is missing.
 import importlib.util
 import os
 import pathlib
+import re
 import subprocess
 import sys
 import sysconfig
@@ -51,6 +52,22 @@ class WheelTest(unittest.TestCase):
         self.assertTrue(any("libonnxruntime" in name for name in libraries), libraries)
         self.assertFalse([name for name in libraries if "libmpi" in name or "libpython" in name])
         self.assertFalse([name for name in names if name.endswith((".h", ".a", ".cc"))])
+
+    def test_notices_name_all_that_is_inside(self):
+        with zipfile.ZipFile(self.wheel) as wheel:
+            text = wheel.read("halfsafe/THIRD-PARTY-NOTICES.txt").decode(errors="replace")
+            libraries = [name for name in wheel.namelist() if name.startswith("halfsafe.libs/lib")]
+        parts = dict(re.findall(r"^={80}\n([^\n]*)\n={80}\n(.*?)(?=^={80}$|\Z)", text, flags=re.M | re.S))
+        inside = [re.match(r"halfsafe\.libs/(lib\w+?)(-[0-9a-f]+)?\.so", name)[1] for name in libraries]
+        for name in (*inside, "ONNX 1", "JavaScript", "nanobind", "robin_map", "nlohmann-json", "libcli11", "libboost"):
+            found = [heading for heading in parts if re.search(rf"{re.escape(name)}(?![a-z])", heading)]
+            self.assertTrue(found, f"{name} is not in {list(parts)}")
+            self.assertRegex("".join(parts[heading] for heading in found), r"(?i)licen[cs]e|copyright")
+
+    def test_the_program_writes_pages(self):
+        with zipfile.ZipFile(self.wheel) as wheel:
+            program = pathlib.Path(wheel.extract("halfsafe/bin/halfsafe", self.folder / "program"))
+        self.assertIn(b"Content-Security-Policy", program.read_bytes())
 
     def test_it_works_in_an_environment_of_its_own(self):
         # What this environment has, for the references; the package itself is in the other one alone.
