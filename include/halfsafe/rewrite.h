@@ -65,7 +65,8 @@ WeaklyTyped ApplyWeakly(const Model& model, const Plan& plan);
 Model AccumulateInFp32(const Model& model);
 
 /// The name of the original's tensor behind a name that Apply made for a second type of it ("x.fp16" is of
-/// "x"). For names that the original has itself, ask it first: they may hold dots.
+/// "x"), or for the path to a tensor in a body of a node that goes by such a name ("x.fp32/body/y" is of
+/// "x/body/y"). For names that the original has itself, ask it first: they may hold dots.
 std::string OriginalName(const std::string& name);
 
 /// How many Cast nodes a model has, bodies included.

@@ -19,13 +19,13 @@ void AddErrors(const ModelErrors& errors, ModelSummary* summary) {
   }
 }
 
-/// What a plain conversion would be. Its overflow is what FP32 shows: values that FP16 has no number for.
+/// What a plain conversion would be. Its overflow is what FP32 shows: finite values past 65504.
 ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
   ModelSummary plain;
   if (sources.ranges != nullptr) {
-    const std::vector<TensorStats>& tensors = sources.ranges->tensors;
+    const auto& tensors = sources.ranges->tensors;
     plain.overflowing = std::count_if(tensors.begin(), tensors.end(), [](const TensorStats& stats) {
-      return !stats.constant && stats.overflow_count + stats.inf_count > 0;
+      return !stats.constant && stats.overflow_count > 0;
     });
   }
   const Plan plan = PlainFp16Plan(sources.model);

@@ -98,8 +98,11 @@ constexpr size_t kHistogramCounts = 400000;
 
 bool AllHistograms(const std::vector<ReportTensor>& tensors) {
   size_t counts = 0;
-  for (const ReportTensor& tensor : tensors)
-    counts += tensor.stats == nullptr ? 0 : tensor.stats->exponents.size();
+  for (const ReportTensor& tensor : tensors) {
+    if (tensor.stats == nullptr || tensor.stats->exponents.empty()) continue;
+    const auto& exponents = tensor.stats->exponents;
+    counts += static_cast<size_t>(exponents.rbegin()->first - exponents.begin()->first + 1);
+  }
   return counts <= kHistogramCounts;
 }
 

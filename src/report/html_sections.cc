@@ -47,10 +47,14 @@ VerdictWords WordsOf(const Report& report) {
     return {"right", "✓", "Right, but all FP32", "Nothing could be left in FP16: the reasons are below."};
   if (report.verdict == "not-right")
     return {"wrong", "✗", "Not right", "The fixed model is outside the tolerance on some sample."};
-  const auto past = std::count_if(
-      report.overflowing.begin(), report.overflowing.end(),
-      [](const OverflowRow& row) { return row.stats.overflow_count + row.stats.inf_count > 0; });
-  if (past > 0) return {"overflows", "▲", "Overflows", "Values pass what FP16 can hold. No check was run."};
+  const auto any = [&report](const auto& what) {
+    return std::any_of(report.overflowing.begin(), report.overflowing.end(),
+                       [&](const OverflowRow& row) { return what(row.stats); });
+  };
+  if (any([](const TensorStats& stats) { return stats.overflow_count > 0; }))
+    return {"overflows", "▲", "Overflows", "Values pass what FP16 can hold. No check was run."};
+  if (any([](const TensorStats& stats) { return stats.inf_count + stats.nan_count > 0; }))
+    return {"overflows", "▲", "Not finite", "Values are infinite or NaN in FP32 already. No check was run."};
   if (!report.overflowing.empty())
     return {"overflows", "▲", "Near the limit", "Values come close to what FP16 can hold. No check was run."};
   return {"unknown", "–", "In range", "No value passes the threshold. No check was run."};

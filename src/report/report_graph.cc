@@ -122,17 +122,29 @@ class Counterparts {
   }
 
  private:
-  /// The original's tensor that one of the fixed model is, or is another form of.
-  int FormOf(const std::string& name) const {
-    const int same = original_.FindTensor(name);
-    return same >= 0 ? same : original_.FindTensor(OriginalName(name));
+  /// What `find` finds under a name, or else under that of which it is another form; -1 for nothing.
+  template <typename Find>
+  static int FindForm(std::string name, const Find& find) {
+    while (true) {
+      const int found = find(name);
+      std::string shorter = OriginalName(name);
+      if (found >= 0 || shorter == name) return found;
+      name = std::move(shorter);
+    }
   }
 
-  /// The original's node that one of the fixed model is. Inserted nodes have names of their own; a node without
-  /// one goes by its first output, which may be another form now.
+  /// The original's tensor that one of the fixed model is, or is another form of.
+  int FormOf(const std::string& name) const {
+    return FindForm(name, [this](const std::string& form) { return original_.FindTensor(form); });
+  }
+
+  /// The original's node that one of the fixed model is. Inserted nodes have names of their own; a node
+  /// without one goes by its first output, which may be another form now.
   int NodeOf(int id) const {
     const NodeInfo& node = fixed_.node(id);
-    const int same = original_.FindNode(node.name);
+    const bool inside = node.name.find('/') != std::string::npos;  // Maybe in the body of a node without one.
+    const int same = inside ? FindForm(node.name, [this](auto& form) { return original_.FindNode(form); })
+                            : original_.FindNode(node.name);
     if (same >= 0 || !node.proto->name().empty() || node.outputs.empty() || node.outputs[0] < 0) return same;
     const int form = of_fixed_.tensors[static_cast<size_t>(node.outputs[0])].counterpart;
     return form < 0 ? -1 : original_.tensor(form).producer;

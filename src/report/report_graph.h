@@ -32,7 +32,7 @@ struct ReportNode {
   std::string precision;  ///< "FP16", "FP32", "BF16"; empty where nothing was decided about it.
   std::string reason;     ///< One of docs/rules.md; empty where no plan gives one.
   std::string evidence;
-  std::string repair;     ///< What was done to it, or what it was inserted for; empty for most.
+  std::string repair;                ///< What was done to it, or what it was inserted for; empty for most.
   bool inserted = false;             ///< The fixed model has it and the original hasn't.
   std::vector<int> inputs, outputs;  ///< Tensors; omitted operands are left out.
 };

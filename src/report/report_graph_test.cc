@@ -113,5 +113,30 @@ TEST(ReportGraphTest, InfinitiesOfTheOriginalAreNoNewOverflow) {
   EXPECT_FALSE(Tensor(*graphs.fixed, "y").overflows);  // FP32: not a type that overflows there.
 }
 
+TEST(ReportGraphTest, BodiesOfNodesWithoutANameAreTied) {
+  const Model model = Loaded(ParsedProto(R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (float[2] x, bool c) => (float[2] y) {
+      y = If (c) <then_branch = t () => (float[2] sum) { sum = Add(x, x) },
+                  else_branch = e () => (float[2] root) { root = Sqrt(x) }>
+    })"));
+  const Plan plan = PlainFp16Plan(model);
+  const Model fixed = Apply(model, plan);
+  const ReportGraphs graphs = BuildGraphs({model, nullptr, 10000.0, &plan, &fixed});
+  for (const ReportNode& node : graphs.fixed->nodes)
+    EXPECT_EQ(node.inserted, node.op_type == "Cast") << node.name;
+  for (const ReportTensor& tensor : graphs.original.tensors) {
+    ASSERT_GE(tensor.counterpart, 0) << tensor.name;
+    const ReportTensor& stored = graphs.fixed->tensors[static_cast<size_t>(tensor.counterpart)];
+    EXPECT_EQ(graphs.original.tensors[static_cast<size_t>(stored.counterpart)].name, tensor.name);
+  }
+}
+
+TEST(ReportGraphTest, OriginalNamesAreFoundInPaths) {
+  EXPECT_EQ(OriginalName("x.fp16"), "x");
+  EXPECT_EQ(OriginalName("a/b.c/x.fp32_e4"), "a/b.c/x");
+  EXPECT_EQ(OriginalName("a.fp32_e10/body/x"), "a/body/x");
+  EXPECT_EQ(OriginalName("a"), "a");
+}
+
 }  // namespace
 }  // namespace halfsafe

@@ -157,7 +157,16 @@ const std::string& Rewriter::Scalar(float value, DType dtype) {
   return name;
 }
 
-std::string OriginalName(const std::string& name) { return name.substr(0, name.rfind('.')); }
+std::string OriginalName(const std::string& name) {
+  const size_t dot = name.rfind('.'), slash = name.rfind('/');
+  if (dot == std::string::npos) return name;
+  if (slash == std::string::npos || dot > slash) return name.substr(0, dot);
+  // Of the path of a tensor in a body: a node without a name goes by what it writes.
+  const size_t end = name.find('/', dot);
+  const std::string form = name.substr(dot + 1, end - dot - 1);
+  const bool known = form.starts_with("fp16") || form.starts_with("fp32") || form.starts_with("bf16");
+  return known ? name.substr(0, dot) + name.substr(end) : name.substr(0, dot);
+}
 
 void RunPasses(Rewriter* rewriter) {
   for (const Pass& pass : kPasses) pass.run(rewriter);
