@@ -51,6 +51,7 @@ struct CheckReport {
 
 /// What Fix made, with the model as Python holds it.
 struct FixReport {
+  LoadedModel original;
   LoadedModel fixed;
   Plan plan;
   RangeTable ranges;

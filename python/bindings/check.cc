@@ -26,6 +26,7 @@ void MakeCheckOptions(CheckOptions* self, double rel_l2, std::optional<double> r
   options.low_memory = low_memory;
   options.plain = plain;
   options.provider = ProviderFrom(provider);
+  options.per_sample = true;
   new (self) CheckOptions(std::move(options));
 }
 
@@ -51,6 +52,18 @@ CheckReport CheckAll(const LoadedModel& given, const LoadedModel& fixed, const S
 }  // namespace
 
 void BindCheck(nb::module_& module) {
+  nb::class_<SampleError>(module, "SampleError", "How one output differs from FP32's in one sample.")
+      .def_ro("sample", &SampleError::sample)
+      .def_ro("rel_l2", &SampleError::rel_l2)
+      .def_ro("max_abs", &SampleError::max_abs)
+      .def_ro("new_nonfinite", &SampleError::new_nonfinite)
+      .def_ro("flips", &SampleError::flips)
+      .def_ro("flip_share", &SampleError::flip_share)
+      .def_ro("right", &SampleError::right)
+      .def("__repr__", [](const SampleError& error) {
+        return fmt::format("<SampleError {}: rel_l2 {:.3g}, {}>", error.sample, error.rel_l2,
+                           error.right ? "right" : "not right");
+      });
   nb::class_<OutputError>(module, "OutputError",
                           "How one output differs from FP32's; errors are the worst ones.")
       .def_ro("name", &OutputError::name)
@@ -66,6 +79,7 @@ void BindCheck(nb::module_& module) {
       .def_ro("new_nonfinite", &OutputError::new_nonfinite, "Values not finite here that are finite in FP32.")
       .def_ro("flips", &OutputError::flips, "Differing elements of integer and bool outputs.")
       .def_ro("flip_share", &OutputError::flip_share)
+      .def_ro("samples", &OutputError::samples, "The same of each sample, in the order in which they ran.")
       .def_ro("problem", &OutputError::problem, "A shape, a type or an infinity that differs; else empty.")
       .def("__repr__", [](const OutputError& error) {
         return fmt::format("<OutputError {}: rel_l2 {:.3g}, {}>", error.name, error.rel_l2,

@@ -2,7 +2,9 @@
 
 #include <chrono>
 
+#include "base/file.h"
 #include "bindings.h"
+#include "report/html.h"
 #include "work.h"
 
 namespace halfsafe::python {
@@ -10,19 +12,15 @@ namespace {
 
 using nb::literals::operator""_a;
 
-/// All that there is to say about what Fix made, as the command says it.
-Report ReportOf(const LoadedModel& model, const FixResult& fix, const FixOptions& options) {
-  Report report = StartReport("fix", model);
-  AddRanges(*model.model, fix.ranges, options.plan.threshold, &report);
-  AddPlan(*model.model, &fix.ranges, fix.plan, &report);
-  AddFixed(fix.fixed, "", &report);
-  report.tolerance = options.check.tolerance;
-  report.widenings = fix.widenings;
-  report.narrowing = fix.narrowing;
-  report.check = fix.check;
-  report.holdout = fix.holdout;
-  report.verdict = !fix.right ? "not-right" : fix.only_fp32 ? "right-but-fp32" : "right";
-  return report;
+/// Writes the page of `halfsafe fix --report`.
+void SaveReport(const FixReport& fix, const std::filesystem::path& path) {
+  Run(nb::none(), [&](Progress*) {
+    const Report& report = fix.check.report;
+    const auto& stored = report.check->fixed_ranges;
+    WriteFileAtomically(path, ToHtml(report, {*fix.original.model, &fix.ranges, report.threshold, &fix.plan,
+                                              fix.fixed.model.get(), stored ? &*stored : nullptr}));
+    return true;
+  });
 }
 
 FixReport FixAll(const LoadedModel& given, const Samples& samples, const ScanOptions& scan,
@@ -37,10 +35,13 @@ FixReport FixAll(const LoadedModel& given, const Samples& samples, const ScanOpt
     FixOptions options{scan, plan, check, budget, holdout};
     options.scan.custom_op_libraries = options.check.custom_op_libraries = model.custom_ops;
     options.check.reference = model.original.get();
+    options.check.per_sample = options.check.fixed_ranges = true;  // What a page shows.
     FixResult fix = Fix(*model.model, *samples.source, options, listener);
-    Report report = ReportOf(model, fix, options);
+    Report report = StartReport("fix", model);
+    AddFix(*model.model, fix, options, "", &report);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     FixReport result{
+        model,
         {std::make_shared<const Model>(std::move(fix.fixed)), nullptr, model.custom_ops, true, true},
         std::move(fix.plan),
         std::move(fix.ranges),
@@ -83,6 +84,7 @@ void BindFix(nb::module_& module) {
       .def(
           "to_json", [](const FixReport& fix) { return ToJson(fix.check.report); },
           "What `halfsafe fix --json` writes.")
+      .def("save_report", &SaveReport, "path"_a, "Writes the page of `halfsafe fix --report`.")
       .def("__repr__",
            [](const FixReport& fix) { return fmt::format("<FixResult: {}>", fix.check.report.verdict); });
   module.def("fix", &FixAll, "model"_a, "samples"_a, "scan"_a, "plan"_a, "check"_a, "budget"_a.none(),

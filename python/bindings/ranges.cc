@@ -2,6 +2,8 @@
 
 #include "base/file.h"
 #include "bindings.h"
+#include "halfsafe/diff.h"
+#include "report/diff.h"
 #include "work.h"
 
 namespace halfsafe::python {
@@ -119,6 +121,47 @@ void BindRanges(nb::module_& module) {
   nb::class_<ScanOptions>(module, "ScanOptions")
       .def("__init__", &MakeScanOptions, "threads"_a, "low_memory"_a, "optimize"_a, "skip_bad_samples"_a,
            "checkpoint"_a, "provider"_a);
+  nb::class_<TensorChange>(module, "TensorChange",
+                           "A tensor that two scans saw differently, or that one of them lacks.")
+      .def_ro("name", &TensorChange::name)
+      .def_ro("before", &TensorChange::before, "In the earlier scan; None where it lacks the tensor.")
+      .def_ro("after", &TensorChange::after, "In the later scan, likewise.")
+      .def_prop_ro("level_before",
+                   [](const TensorChange& change) { return RangeLevelName(change.level_before); })
+      .def_prop_ro(
+          "level_after", [](const TensorChange& change) { return RangeLevelName(change.level_after); },
+          "'within', 'past-threshold', 'past-65504' or 'not-finite'.")
+      .def_ro("log2_factor", &TensorChange::log2_factor,
+              "Of the largest |x|; None where that is 0 or unknown.")
+      .def_prop_ro("worse", &TensorChange::Worse, "Past a limit that it was within before, or new past one.")
+      .def_prop_ro("better", &TensorChange::Better, "Within a limit that it was past before.")
+      .def("__repr__", [](const TensorChange& change) {
+        return fmt::format("<TensorChange {}: {} to {}>", change.name, RangeLevelName(change.level_before),
+                           RangeLevelName(change.level_after));
+      });
+  nb::class_<RangesDiff>(module, "RangesDiff", "What changed from one scan to another.")
+      .def_ro("changes", &RangesDiff::changes,
+              "In the order of the later scan; tensors that it lacks stand behind.")
+      .def_ro("common", &RangesDiff::common, "How many tensors both have.")
+      .def_prop_ro("same_model", &RangesDiff::SameModel, "Both scans are of one file, at one opset.")
+      .def_prop_ro("new_overflow", &RangesDiff::NewOverflow, "Any change is for the worse.")
+      .def(
+          "report", [](const RangesDiff& diff, int width) { return ToText(diff, width, false); },
+          "width"_a = 100, "What `halfsafe diff` prints.")
+      .def(
+          "to_json", [](const RangesDiff& diff) { return ToJson(diff); }, "A halfsafe-diff file's text.")
+      .def("__repr__", [](const RangesDiff& diff) {
+        return fmt::format("<RangesDiff: {} changes{}>", diff.changes.size(),
+                           diff.NewOverflow() ? ", new overflow" : "");
+      });
+  module.def(
+      "diff",
+      [](const RangeTable& before, const RangeTable& after, double threshold) {
+        Require(threshold > 0.0, fmt::format("threshold is {}, expected a number above zero", threshold));
+        return Diff(before, after, {threshold});
+      },
+      "before"_a, "after"_a, "threshold"_a);
+
   module.def("scan", &ScanAll, "model"_a, "samples"_a, "options"_a, "progress"_a.none());
   module.def("merge", &MergeRanges, "ranges"_a);
 }

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from . import _core
-from ._core import CheckResult, FixResult, Inspection, Model, Plan, Ranges, Samples
+from ._core import CheckResult, FixResult, Inspection, Model, Plan, Ranges, RangesDiff, Samples
 from ._errors import InputError, UsageError
 from ._samples import SamplesLike, Transform, open_samples
 
@@ -101,6 +101,17 @@ def merge(ranges: Iterable[Ranges]) -> Ranges:
     2
     """
     return _core.merge(list(ranges))
+
+
+def diff(before: Ranges, after: Ranges, *, threshold: float = 10000.0) -> RangesDiff:
+    """What changed between two scans, of another checkpoint or other samples.
+
+    threshold: what counts as overflow below 65504.
+
+    >>> halfsafe.diff(ranges, more_ranges).new_overflow
+    False
+    """
+    return _core.diff(before, after, threshold)
 
 
 def plan(model: ModelLike, ranges: Ranges, *, repair: Repair = "auto", threshold: float = 10000.0, margin: float = 2048.0,

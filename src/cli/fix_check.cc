@@ -46,15 +46,7 @@ struct FixCommand {
     result.fixed.Save(common.output);
 
     Report report = StartReport("fix", model);
-    AddRanges(model, result.ranges, common.threshold, &report);
-    AddPlan(model, &result.ranges, result.plan, &report);
-    AddFixed(result.fixed, common.output, &report);
-    report.tolerance = options.check.tolerance;
-    report.widenings = result.widenings;
-    report.narrowing = result.narrowing;
-    report.check = std::move(result.check);
-    report.holdout = std::move(result.holdout);
-    report.verdict = !result.right ? "not-right" : result.only_fp32 ? "right-but-fp32" : "right";
+    AddFix(model, result, options, common.output, &report);
     report.seconds = Since(start);
     const auto& fixed_ranges = report.check->fixed_ranges;
     WriteReportFile(report,

@@ -92,4 +92,17 @@ void AddFixed(const Model& fixed, const std::string& path, Report* report) {
   }
 }
 
+void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,
+            Report* report) {
+  AddRanges(model, fix.ranges, options.plan.threshold, report);
+  AddPlan(model, &fix.ranges, fix.plan, report);
+  AddFixed(fix.fixed, path, report);
+  report->tolerance = options.check.tolerance;
+  report->widenings = fix.widenings;
+  report->narrowing = fix.narrowing;
+  report->check = fix.check;
+  report->holdout = fix.holdout;
+  report->verdict = !fix.right ? "not-right" : fix.only_fp32 ? "right-but-fp32" : "right";
+}
+
 }  // namespace halfsafe

@@ -69,6 +69,10 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
 /// Fills the parts that come from a fixed model, which lies at `path`.
 void AddFixed(const Model& fixed, const std::string& path, Report* report);
 
+/// Fills in all that Fix found; the fixed model lies at `path`.
+void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,
+            Report* report);
+
 /// Fills in what overflows inside the fixed model (OverflowOfFixed).
 void AddFixedOverflow(const Model& fixed, const std::vector<TensorStats>& overflow, double threshold,
                       Report* report);

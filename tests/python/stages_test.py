@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 import pickle
+import re
 import shutil
 import subprocess
 import tempfile
@@ -196,6 +197,42 @@ class StagesTest(unittest.TestCase):
         whole = halfsafe.scan("model.onnx", [f"samples/{index}.npz" for index in range(len(self.samples))])
         self.assertEqual(halfsafe.merge(parts).to_json(), whole.to_json())
         self.assertEqual(halfsafe.merge(iter(reversed(parts))).to_json(), whole.to_json())
+
+    def test_diff_is_that_of_the_command_line(self):
+        small = [{"x": sample["x"] / np.float32(1e5)} for sample in self.samples]
+        before, after = halfsafe.scan("model.onnx", small), halfsafe.scan("model.onnx", self.samples)
+        before.save("before.json")
+        after.save("after.json")
+        halfsafe_command(self.folder, "diff", "before.json", "after.json", "--json", "diff.json")
+        diff = halfsafe.diff(before, after)
+        self.assertEqual(diff.to_json(), self.read("diff.json"))
+        self.assertTrue(diff.new_overflow and diff.same_model)
+        big, = (change for change in diff.changes if change.name == "big")
+        self.assertEqual((big.level_before, big.level_after, big.worse), ("within", "past-65504", True))
+        self.assertEqual(big.after.abs_max, after["big"].abs_max)
+        self.assertFalse(halfsafe.diff(after, before).new_overflow)
+        self.assertFalse(halfsafe.diff(after, after).changes)
+
+    def test_a_fix_writes_the_page_of_the_command_line(self):
+        halfsafe_command(self.folder, "fix", "model.onnx", "--data", "samples", "-o", "all.onnx", "--report", "theirs.html")
+        fix = halfsafe.fix("model.onnx", "samples")
+        fix.save_report("mine.html")
+
+        def data(name):
+            value = json.loads(re.search(r'id="data">(.*?)</script>', self.read(name), re.S)[1])
+            del value["result"]["seconds"], value["result"]["fixed"]
+            return value
+
+        self.assertEqual(data("mine.html"), data("theirs.html"))
+        with self.assertRaises(halfsafe.InputError):
+            fix.save_report("no-folder/mine.html")
+
+    def test_errors_are_known_sample_by_sample(self):
+        for check in (halfsafe.check("model.onnx", "fixed.onnx", "samples"), halfsafe.fix("model.onnx", "samples").check):
+            output, = check.outputs
+            self.assertEqual([error.sample for error in output.samples], [f"samples/{i}.npz" for i in range(len(self.samples))])
+            self.assertEqual(max(error.rel_l2 for error in output.samples), output.rel_l2)
+            self.assertTrue(all(error.right for error in output.samples))
 
     def test_an_edited_plan_is_followed(self):
         ranges = halfsafe.scan("model.onnx", self.samples)
