@@ -81,6 +81,19 @@ def _stream(elements: Iterable[Any], inputs: Sequence[_core.Input], transform: T
         yield match(element if transform is None else transform(element), inputs, f"samples[{index}]")
 
 
+def _has_indices(elements: Any) -> bool:
+    if not (hasattr(elements, "__getitem__") and hasattr(elements, "__len__")):
+        return False
+    if isinstance(elements, Sequence) or not isinstance(elements, Iterable) or len(elements) == 0:
+        return True
+    # PyTorch's IterableDataset inherits a __getitem__ that only says that there is none.
+    try:
+        elements[0]
+    except NotImplementedError:
+        return False
+    return True
+
+
 def open_samples(model: _core.Model, samples: SamplesLike, transform: Transform | None) -> _core.Samples:
     """Samples that the stages can read any number of times, in any order."""
     if isinstance(samples, _core.Samples):
@@ -95,7 +108,7 @@ def open_samples(model: _core.Model, samples: SamplesLike, transform: Transform 
     inputs = model.inputs
     if isinstance(elements, Mapping) or is_array(elements):
         elements = [elements]
-    if hasattr(elements, "__getitem__") and hasattr(elements, "__len__"):
+    if _has_indices(elements):
         result = _core.lazy_samples(_Reader(elements, inputs, transform), len(elements))
     elif isinstance(elements, Iterable):
         # A generator ends once it was walked, and a shuffling loader has another order each time.

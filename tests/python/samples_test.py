@@ -53,6 +53,13 @@ class Loader:
         return iter([(self.elements[index]["x"], index) for index in order])
 
 
+class StreamWithLength(Loader):
+    """Like PyTorch's IterableDataset with a length: what it inherits only says that there are no indices."""
+
+    def __getitem__(self, index):
+        raise NotImplementedError
+
+
 class Dlpack:
     """An array of a library that numpy knows only by the protocol."""
 
@@ -132,6 +139,11 @@ class SamplesTest(unittest.TestCase):
 
     def test_a_loader_in_another_order_each_time_is_walked_once(self):
         loader = Loader(self.samples)
+        self.assertTrue(halfsafe.fix(self.model, loader).right)
+        self.assertEqual(loader.walks, 1)
+
+    def test_a_stream_that_only_seems_to_have_indices_is_walked(self):
+        loader = StreamWithLength(self.samples)
         self.assertTrue(halfsafe.fix(self.model, loader).right)
         self.assertEqual(loader.walks, 1)
 
