@@ -16,9 +16,8 @@ using nb::literals::operator""_a;
 void SaveReport(const FixReport& fix, const std::filesystem::path& path) {
   Run(nb::none(), [&](Progress*) {
     const Report& report = fix.check.report;
-    const auto& stored = report.check->fixed_ranges;
     WriteFileAtomically(path, ToHtml(report, {*fix.original.model, &fix.ranges, report.threshold, &fix.plan,
-                                              fix.fixed.model.get(), stored ? &*stored : nullptr}));
+                                              fix.fixed.model.get()}));
     return true;
   });
 }

@@ -48,11 +48,7 @@ struct FixCommand {
     Report report = StartReport("fix", model);
     AddFix(model, result, options, common.output, &report);
     report.seconds = Since(start);
-    const auto& fixed_ranges = report.check->fixed_ranges;
-    WriteReportFile(report,
-                    {model, &result.ranges, common.threshold, &result.plan, &result.fixed,
-                     fixed_ranges ? &*fixed_ranges : nullptr},
-                    common);
+    WriteReportFile(report, {model, &result.ranges, common.threshold, &result.plan, &result.fixed}, common);
     return Finish(report, common, result.right ? ExitCode::kOk : ExitCode::kNotRight);
   }
 };
@@ -94,10 +90,7 @@ struct CheckCommand {
       report.warnings.push_back(fmt::format("{} is as it was: the emulation finds nothing to widen", widen));
     if (!narrow.empty() && right) NarrowPlan(model, *samples, &progress, &report);
     report.seconds = Since(start);
-    const auto& fixed_ranges = report.check->fixed_ranges;
-    WriteReportFile(report,
-                    {model, ranges ? &*ranges : nullptr, common.threshold, nullptr, &fixed_model,
-                     fixed_ranges ? &*fixed_ranges : nullptr},
+    WriteReportFile(report, {model, ranges ? &*ranges : nullptr, common.threshold, nullptr, &fixed_model},
                     common);
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
   }

@@ -30,7 +30,8 @@ std::string ScriptJson(const nlohmann::ordered_json& json) {
 
 void RequireHtml() { WebPage(); }
 
-std::string ToHtml(const Report& report, const GraphSources& sources) {
+std::string ToHtml(const Report& report, GraphSources sources) {
+  if (report.check && report.check->fixed_ranges) sources.fixed_ranges = &*report.check->fixed_ranges;
   const ReportGraphs graphs = BuildGraphs(sources);
   const Comparison comparison = Compare(report, graphs, sources);
   return FillPlaces(WebPage(), [&](std::string_view place) -> std::string {

@@ -16,6 +16,7 @@
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "verify/candidate.h"
+#include "verify/finite_before.h"
 #include "verify/on_device.h"
 
 namespace halfsafe {
@@ -206,9 +207,7 @@ void Blame(const Model& original, const SampleSource& samples, const CheckOption
   const std::optional<RangeTable> scanned = RangesForBlame(original, samples, options, needed);
   const RangeTable* ranges = options.ranges != nullptr ? options.ranges : scanned ? &*scanned : nullptr;
   const auto finite_before = [&](const std::string& name, bool nan) {
-    const TensorStats* stats = ranges == nullptr ? nullptr : ranges->Find(name);
-    if (stats == nullptr && ranges != nullptr) stats = ranges->Find(OriginalName(name));
-    return stats == nullptr || (nan ? stats->nan_count == 0 : stats->inf_count == 0);
+    return FiniteBefore(ranges, name, nan);
   };
   for (Entrant& entrant : entrants) entrant.candidate->Finish(finite_before);
 }
