@@ -84,7 +84,7 @@ def _stream(elements: Iterable[Any], inputs: Sequence[_core.Input], transform: T
 def _has_indices(elements: Any) -> bool:
     if not (hasattr(elements, "__getitem__") and hasattr(elements, "__len__")):
         return False
-    if isinstance(elements, Sequence) or not isinstance(elements, Iterable) or len(elements) == 0:
+    if isinstance(elements, Sequence) or not hasattr(elements, "__iter__") or len(elements) == 0:
         return True
     # PyTorch's IterableDataset inherits a __getitem__ that only says that there is none.
     try:
