@@ -223,6 +223,9 @@ class GeneratedModelTest(FixTest):
         return read_json(folder / "result.json"), folder
 
     def check_errors(self, name: str, case: Case, answer: dict, fixed: ModelProto) -> None:
+        if answer["fixed_model"] is None:  # Nothing in it can be in 16 bits that isn't: it was not run.
+            self.assertEqual([node.op_type for node in fixed.graph.node], [node.op_type for node in case.model.graph.node])
+            return
         self.assert_errors(answer["outputs"], self.reference(case.model, fixed, case.samples))
         if name not in NO_PLAIN_REFERENCE:
             plain = support.emulated_errors(case.model, fp16_reference.emulate_plain(support.inlined(case.model)), case.samples)
@@ -754,7 +757,8 @@ class SequenceTest(AnswerTest):
         optional.graph.output.append(onnx.helper.make_value_info("o", kind))
         builder = Builder(17)
         builder.input("x", ["N", 4])
-        builder.node("ZipMap", ["x"], "m", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
+        builder.node("Relu", ["x"], "r")
+        builder.node("ZipMap", ["r"], "m", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2, 3])
         kind = onnx.TypeProto()
         kind.sequence_type.elem_type.map_type.key_type = onnx.TensorProto.INT64
         kind.sequence_type.elem_type.map_type.value_type.tensor_type.elem_type = F32

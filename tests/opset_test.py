@@ -405,7 +405,7 @@ class RefusalTest(OpsetTest):
             self.refuse(2, opset, self.small(13), "opset")
 
     def test_what_has_no_form_there(self) -> None:
-        self.refuse(3, 22, self.small(6, "Add", 2, broadcast=1), "opset is 6", "model.onnx")
+        self.refuse(3, 22, self.small(5, "Add", 2, broadcast=1), "opset is 5", "model.onnx")
         self.refuse(3, 22, self.small(17, "Gelu"), "only (Gelu)", "17", "22", "model.onnx")
         model = self.small(7, "BatchNormalization", 5, spatial=0)
         self.refuse(3, 22, model, "only (BatchNormalization)", "from opset 7 to 22", "spatial", "model.onnx")

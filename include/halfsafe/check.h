@@ -32,7 +32,8 @@ struct CheckOptions {
   /// Hold weights once and one model at a time, slower, as is done for any model whose weights take more than
   /// 512 MiB in FP32.
   bool low_memory = false;
-  bool plain = true;  ///< Also run the plain FP16 model, for comparison.
+  bool allow_nan = false;  ///< Samples may hold NaN.
+  bool plain = true;       ///< Also run the plain FP16 model, for comparison.
   std::string
       save_outputs;  ///< Folder for the outputs of all models, in Polygraphy's output JSON; empty: nowhere.
   const KeptOutputs* kept_outputs =

@@ -32,10 +32,12 @@ struct FixOptions {
 
 /// What became of a model, with everything that led there.
 struct FixResult {
-  RangeTable ranges;                   ///< Of the samples that were not held out.
-  Plan plan;                           ///< The last one, which `fixed` was made by.
-  Model fixed;                         ///< The mixed-precision model.
-  CheckResult check;                   ///< Of `fixed`, on the samples that were not held out.
+  RangeTable ranges;  ///< Of the samples that were not held out.
+  Plan plan;          ///< The last one, which `fixed` was made by.
+  Model fixed;        ///< The mixed-precision model.
+  /// Of `fixed`, on the samples that were not held out. Right, and without outputs, where no node of the
+  /// model can be in 16 bits: then nothing was run.
+  CheckResult check;
   std::optional<CheckResult> holdout;  ///< The check on the samples kept out of calibration.
   std::vector<Widening> widenings;     ///< Steps after the first check, in order.
   Narrowing narrowing;                 ///< What of that was taken back.

@@ -95,6 +95,9 @@ class Model {
   /// opsets where a node has no form there. On failure nothing has changed; else what `index` returned is
   /// invalid.
   void RaiseOpset(int opset);
+  /// Raises a model of opset 6, for which ONNX Runtime lacks most kernels, to 7; leaves any other as it is,
+  /// and one that can't be converted.
+  void RaiseToRun();
   /// What RaiseOpset was asked for, of this model or the one that it was made from.
   std::optional<int> raised_opset() const;
 

@@ -50,8 +50,9 @@ struct IoPlan {
 /// What to do about a model. Nodes that the plan doesn't name stay as they are, so an empty plan changes
 /// nothing.
 struct Plan {
-  std::string model_sha256;  ///< Of the model that it is for.
-  std::optional<int> opset;  ///< That the model has to be raised to before the plan is applied.
+  std::string model_sha256;           ///< Of the model that it is for.
+  std::optional<int> opset;           ///< That the model has to be raised to before the plan is applied.
+  Precision half = Precision::kFp16;  ///< The 16-bit type that nodes have where nothing speaks against it.
   std::vector<NodePlan>
       nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
   std::vector<TensorPlan> tensors;      ///< Those stored times a power of two; the others are as they are.
@@ -91,18 +92,22 @@ enum class Repair {
 
 /// What a plan is made by.
 struct PlanOptions {
+  /// The 16-bit type that nodes get, kFp16 or kBf16. BF16 has FP32's range, so nothing has to be repaired.
+  Precision half = Precision::kFp16;
   Repair repair = Repair::kAuto;  ///< How overflow is repaired.
   double threshold = 10000.0;     ///< Nothing past this, as it is stored, is FP16.
   double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
   bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
+  /// Casts cost nothing, as for compilers that fuse them: a node is FP32 only for a reason of its own.
+  bool free_casts = false;
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.
   std::vector<std::string> keep_ops;    ///< Operator types that stay FP32.
   Latencies latencies;                  ///< Empty: costs are estimated.
 };
 
 /// What is worth knowing before a long scan: throws Error(kUsage) when a regular expression in the options
-/// isn't one, Error(kBadInput) when the latencies are of another model.
+/// isn't one or options contradict one another, Error(kBadInput) when the latencies are of another model.
 void CheckPlanOptions(const Model& model, const PlanOptions& options);
 
 /// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and
@@ -110,6 +115,10 @@ void CheckPlanOptions(const Model& model, const PlanOptions& options);
 /// Error(kBadInput) when `ranges` or `options.latencies` are of another model, Error(kUsage) for a bad
 /// regular expression.
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
+
+/// The plan for a model of which no node can be in this 16-bit type, whatever its tensors hold; nothing for
+/// any other.
+std::optional<Plan> PlanForNothing(const Model& model, Precision half);
 
 /// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become
 /// +-65504, as everywhere when Apply converts them.

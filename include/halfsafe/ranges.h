@@ -90,6 +90,7 @@ struct ScanOptions {
                          ///< with them off.
   /// Hold weights once, slower, as is done for any model whose weights take more than 512 MiB in FP32.
   bool low_memory = false;
+  bool allow_nan = false;  ///< Samples may hold NaN, as where it stands for what is missing.
   std::vector<std::filesystem::path> custom_op_libraries;  ///< Loaded, with the rights of the process.
   std::string save_outputs;  ///< Where to write tensors in Polygraphy's output JSON; empty: nowhere.
   KeptOutputs* keep_outputs = nullptr;  ///< Filled with the model's outputs, if they fit.

@@ -31,13 +31,26 @@ enum class DType : int {
   kComplex64 = 14,
   kComplex128 = 15,
   kBfloat16 = 16,
+  kFloat8E4M3FN = 17,
+  kFloat8E4M3FNUZ = 18,
+  kFloat8E5M2 = 19,
+  kFloat8E5M2FNUZ = 20,
+  kUint4 = 21,
+  kInt4 = 22,
+  kFloat4E2M1 = 23,
+  kFloat8E8M0 = 24,
+  kUint2 = 25,
+  kInt2 = 26,
 };
 
 /// Lower-case name ("float32", "int64", ...), or "type N".
 std::string DTypeName(DType dtype);
 /// The type of this name; kUndefined when there is none.
 DType DTypeFromName(std::string_view name);
-/// Bytes of one element; 0 for strings and types that samples can't have.
+/// Bits of one element; 0 for strings and types that samples can't have. Elements of less than a byte are
+/// packed, as ONNX packs them.
+size_t DTypeBits(DType dtype);
+/// Bytes of one element; 0 where it has no whole number of them.
 size_t DTypeSize(DType dtype);
 /// FP16, BF16, FP32 or FP64.
 bool IsFloat(DType dtype);
@@ -46,15 +59,18 @@ constexpr bool IsSixteenBit(DType dtype) { return dtype == DType::kFloat16 || dt
 
 /// A dense array in C order, little endian.
 struct Array {
-  DType dtype = DType::kFloat;   ///< Of each element.
-  std::vector<int64_t> shape;    ///< Empty for a scalar.
-  std::vector<std::byte> bytes;  ///< Exactly product(shape) * DTypeSize(dtype).
+  DType dtype = DType::kFloat;  ///< Of each element.
+  std::vector<int64_t> shape;   ///< Empty for a scalar.
+  /// product(shape) elements of DTypeBits(dtype), up to a whole byte; strings each with a zero byte behind.
+  std::vector<std::byte> bytes;
 };
 
 /// A value and what it is called.
 struct NamedArray {
   std::string name;  ///< Of the input or tensor.
   Array array;       ///< Its value.
+  /// In place of `array`, where the input is a sequence.
+  std::optional<std::vector<Array>> sequence = std::nullopt;
 };
 
 /// One calibration sample: a value for every input of the model.
@@ -69,6 +85,7 @@ struct InputSpec {
   DType dtype = DType::kFloat;  ///< What its elements have to be.
   std::vector<int64_t> shape;   ///< -1 where any size goes.
   bool any_rank = false;        ///< The model states no shape.
+  bool sequence = false;        ///< Any number of such tensors.
 };
 
 /// A source of calibration samples that can be read any number of times, one sample in memory at a time.
@@ -128,7 +145,7 @@ class SpooledSamples : public SampleSource {
 
 /// Throws Error(kBadInput) unless `sample` has exactly `inputs`, each of the right dtype, rank and fixed
 /// dimensions, and no NaN in any float input.
-void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs);
+void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs, bool allow_nan = false);
 
 /// Writes samples for other tools. A `path` that ends in .json becomes one Polygraphy input file, any other a
 /// folder of .npz, one a sample. On failure, Error(kBadInput) is thrown and nothing left behind.

@@ -12,7 +12,7 @@ using nb::literals::operator""_a;
 
 void MakeCheckOptions(CheckOptions* self, double rel_l2, std::optional<double> rtol,
                       std::optional<double> atol, double max_flips, int threads, bool low_memory, bool plain,
-                      const std::string& provider) {
+                      const std::string& provider, bool allow_nan) {
   for (const auto& [name, value] :
        {std::pair{"rel_l2", std::optional(rel_l2)}, {"rtol", rtol}, {"atol", atol}})
     Require(!value || *value >= 0.0,
@@ -24,6 +24,7 @@ void MakeCheckOptions(CheckOptions* self, double rel_l2, std::optional<double> r
   options.tolerance = {rel_l2, rtol, atol, max_flips};
   options.threads = threads;
   options.low_memory = low_memory;
+  options.allow_nan = allow_nan;
   options.plain = plain;
   options.provider = ProviderFrom(provider);
   options.per_sample = true;
@@ -123,7 +124,7 @@ void BindCheck(nb::module_& module) {
 
   nb::class_<CheckOptions>(module, "CheckOptions")
       .def("__init__", &MakeCheckOptions, "rel_l2"_a, "rtol"_a.none(), "atol"_a.none(), "max_flips"_a,
-           "threads"_a, "low_memory"_a, "plain"_a, "provider"_a);
+           "threads"_a, "low_memory"_a, "plain"_a, "provider"_a, "allow_nan"_a);
   module.def("check", &CheckAll, "model"_a, "fixed"_a, "samples"_a, "options"_a, "progress"_a.none());
 }
 

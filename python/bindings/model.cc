@@ -28,6 +28,7 @@ LoadedModel Finish(Model read, std::optional<int> opset, std::vector<std::filesy
     raised->RaiseOpset(*opset);
     CompleteTypes(&*raised, result.custom_ops);
   }
+  read.RaiseToRun();
   CompleteTypes(&read, result.custom_ops);
   result.model = std::make_shared<const Model>(std::move(read));
   if (raised) {

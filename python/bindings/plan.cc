@@ -32,17 +32,25 @@ bool IsFp16(const char* what, const std::string& value, const std::string& other
   return value == "fp16";
 }
 
-void MakePlanOptions(PlanOptions* self, const std::string& repair, double threshold, double margin,
-                     const std::string& io, const std::string& accumulate, std::vector<std::string> keep,
-                     std::vector<std::string> keep_op, const std::optional<std::filesystem::path>& cost) {
+Precision HalfFrom(const std::string& name) {
+  Require(name == "fp16" || name == "bf16", fmt::format("half is '{}', expected 'fp16' or 'bf16'", name));
+  return PrecisionFrom(name);
+}
+
+void MakePlanOptions(PlanOptions* self, const std::string& half, const std::string& repair, double threshold,
+                     double margin, const std::string& io, const std::string& accumulate, bool free_casts,
+                     std::vector<std::string> keep, std::vector<std::string> keep_op,
+                     const std::optional<std::filesystem::path>& cost) {
   Require(threshold > 0.0, fmt::format("threshold is {}, expected a number above zero", threshold));
   Require(margin > 0.0, fmt::format("margin is {}, expected a number above zero", margin));
   PlanOptions options;
+  options.half = HalfFrom(half);
   options.repair = RepairFrom(repair);
   options.threshold = threshold;
   options.margin = margin;
   options.io_fp16 = IsFp16("io", io, "keep");
   options.accumulate_fp16 = IsFp16("accumulate", accumulate, "fp32");
+  options.free_casts = free_casts;
   options.keep_nodes = std::move(keep);
   options.keep_ops = std::move(keep_op);
   if (cost) options.latencies = LatenciesFromJson(MappedFile(*cost, "latencies").text(), cost->string());
@@ -130,13 +138,13 @@ void BindPlan(nb::module_& module) {
       .def("__setstate__",
            [](Plan& plan, const std::string& text) { new (&plan) Plan(PlanFromJson(text, "plan")); })
       .def("__repr__", [](const Plan& plan) {
-        return fmt::format("<Plan: {} of {} nodes in FP16>", plan.NodesIn(Precision::kFp16).size(),
-                           plan.nodes.size());
+        return fmt::format("<Plan: {} of {} nodes in {}>", plan.NodesIn(plan.half).size(), plan.nodes.size(),
+                           plan.half == Precision::kBf16 ? "BF16" : "FP16");
       });
 
   nb::class_<PlanOptions>(module, "PlanOptions")
-      .def("__init__", &MakePlanOptions, "repair"_a, "threshold"_a, "margin"_a, "io"_a, "accumulate"_a,
-           "keep"_a, "keep_op"_a, "cost"_a.none());
+      .def("__init__", &MakePlanOptions, "half"_a, "repair"_a, "threshold"_a, "margin"_a, "io"_a,
+           "accumulate"_a, "free_casts"_a, "keep"_a, "keep_op"_a, "cost"_a.none());
   module.def(
       "plan",
       [](const LoadedModel& given, const RangeTable& ranges, const PlanOptions& options) {

@@ -30,11 +30,12 @@ RangeTable ScanAll(const LoadedModel& given, const Samples& samples, const ScanO
 }
 
 void MakeScanOptions(ScanOptions* self, int threads, bool low_memory, bool optimize, bool skip_bad_samples,
-                     const std::string& checkpoint, const std::string& provider) {
+                     const std::string& checkpoint, const std::string& provider, bool allow_nan) {
   Require(threads >= 0 && threads <= 4096, fmt::format("threads is {}, expected 0 to 4096", threads));
   auto* options = new (self) ScanOptions;
   options->threads = threads;
   options->low_memory = low_memory;
+  options->allow_nan = allow_nan;
   options->optimize = optimize;
   options->skip_bad_samples = skip_bad_samples;
   options->checkpoint = checkpoint;
@@ -120,7 +121,7 @@ void BindRanges(nb::module_& module) {
 
   nb::class_<ScanOptions>(module, "ScanOptions")
       .def("__init__", &MakeScanOptions, "threads"_a, "low_memory"_a, "optimize"_a, "skip_bad_samples"_a,
-           "checkpoint"_a, "provider"_a);
+           "checkpoint"_a, "provider"_a, "allow_nan"_a);
   nb::class_<TensorChange>(module, "TensorChange",
                            "A tensor that two scans saw differently, or that one of them lacks.")
       .def_ro("name", &TensorChange::name)

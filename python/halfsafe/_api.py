@@ -20,6 +20,7 @@ ModelLike = Union[Model, Path, bytes, "ModelProto"]
 Progress = Callable[[str, int, int], object]
 """Called with a stage, the steps done, and their number (0 where unknown)."""
 Provider = Literal["cpu", "cuda"]
+Half = Literal["fp16", "bf16"]
 Repair = Literal["auto", "rescale", "fp32", "bf16"]
 
 
@@ -70,7 +71,7 @@ def random_samples(model: ModelLike, count: int) -> Samples:
 
 def scan(model: ModelLike, samples: SamplesLike, *, transform: Transform | None = None, threads: int = 0,
          low_memory: bool = False, optimize: bool = True, skip_bad_samples: bool = False, checkpoint: Path | None = None,
-         provider: Provider = "cpu", progress: Progress | None = None) -> Ranges:
+         allow_nan: bool = False, provider: Provider = "cpu", progress: Progress | None = None) -> Ranges:
     """Runs every sample and records what every floating-point tensor does.
 
     samples: a mapping of input names to arrays, or an iterable of samples, each a mapping, an array, or arrays in the order of
@@ -81,6 +82,7 @@ def scan(model: ModelLike, samples: SamplesLike, *, transform: Transform | None 
     optimize: let ONNX Runtime change the graph; off for numbers to the bit.
     skip_bad_samples: leave out samples that can't be run, and name them in the result.
     checkpoint: a file to go on from, and to keep what was seen in.
+    allow_nan: take samples with NaN.
     provider: "cuda" where the build has it.
     progress: called with stage, steps done and number of steps.
 
@@ -90,7 +92,7 @@ def scan(model: ModelLike, samples: SamplesLike, *, transform: Transform | None 
     """
     loaded = load(model)
     options = _core.ScanOptions(threads, low_memory, optimize, skip_bad_samples,
-                                "" if checkpoint is None else os.fspath(checkpoint), provider)
+                                "" if checkpoint is None else os.fspath(checkpoint), provider, allow_nan)
     return _core.scan(loaded, open_samples(loaded, samples, transform), options, progress)
 
 
@@ -114,17 +116,19 @@ def diff(before: Ranges, after: Ranges, *, threshold: float = 10000.0) -> Ranges
     return _core.diff(before, after, threshold)
 
 
-def plan(model: ModelLike, ranges: Ranges, *, repair: Repair = "auto", threshold: float = 10000.0, margin: float = 2048.0,
-         io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32", keep: Sequence[str] = (),
-         keep_op: Sequence[str] = (), cost: Path | None = None) -> Plan:
+def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repair = "auto", threshold: float = 10000.0,
+         margin: float = 2048.0, io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32",
+         free_casts: bool = False, keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None) -> Plan:
     """Decides which nodes run in FP16, and which tensors are stored times a power of two.
 
+    half: the 16-bit type of the nodes; "bf16" holds what FP32 holds, in fewer bits, where the opset has it.
     repair: what to do about overflow: powers of two ("rescale", FP32 where that fails), "fp32", "bf16", or the cheapest
         of these, place by place ("auto").
     threshold: nothing past it, as it is stored, is FP16.
     margin: what rescaled tensors stay within where they can.
     io: "fp16" gives the model FP16 inputs and outputs where their range allows.
     accumulate: "fp16" counts partial sums past 65504 as overflow, for runtimes that add up in FP16.
+    free_casts: count no cost for Casts, as for a compiler that fuses them.
     keep: regular expressions on names of nodes that stay FP32; keep_op: types of operators that do.
     cost: a halfsafe-latencies file, with latencies of your GPU in place of estimates.
 
@@ -132,7 +136,7 @@ def plan(model: ModelLike, ranges: Ranges, *, repair: Repair = "auto", threshold
     >>> [(node.name, node.reason) for node in plan.nodes_in("fp32")]
     [('product', 'cheaper-than-casts'), ('relu', 'cheaper-than-casts')]
     """
-    options = _core.PlanOptions(repair, threshold, margin, io, accumulate, list(keep), list(keep_op), cost)
+    options = _core.PlanOptions(half, repair, threshold, margin, io, accumulate, free_casts, list(keep), list(keep_op), cost)
     return _core.plan(load(model), ranges, options)
 
 
@@ -155,11 +159,11 @@ def apply(model: ModelLike, plan: Plan, *, accumulate: Literal["runtime", "fp32"
 
 def check(model: ModelLike, fixed: ModelLike, samples: SamplesLike, *, transform: Transform | None = None,
           rel_l2: float = 0.01, rtol: float | None = None, atol: float | None = None, max_flips: float = 0.0,
-          plain: bool = True, threads: int = 0, low_memory: bool = False, provider: Provider = "cpu",
+          plain: bool = True, threads: int = 0, low_memory: bool = False, allow_nan: bool = False, provider: Provider = "cpu",
           progress: Progress | None = None) -> CheckResult:
     """Compares a model in FP32 with plain FP16 and with a fixed model, whose roundings are emulated.
 
-    samples, transform, threads, low_memory, provider, progress: as in scan.
+    samples, transform, threads, low_memory, allow_nan, provider, progress: as in scan.
     rel_l2: largest relative L2 error of an output on any sample.
     rtol, atol: also element by element, |y - ref| <= atol + rtol * |ref|; off where neither is given.
     max_flips: share of elements of integer and bool outputs that may differ.
@@ -169,15 +173,16 @@ def check(model: ModelLike, fixed: ModelLike, samples: SamplesLike, *, transform
     True
     """
     loaded = load(model)
-    options = _core.CheckOptions(rel_l2, rtol, atol, max_flips, threads, low_memory, plain, provider)
+    options = _core.CheckOptions(rel_l2, rtol, atol, max_flips, threads, low_memory, plain, provider, allow_nan)
     return _core.check(loaded, load(fixed), open_samples(loaded, samples, transform), options, progress)
 
 
 def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None = None, opset: int | None = None,
-        repair: Repair = "auto", threshold: float = 10000.0, margin: float = 2048.0, io: Literal["keep", "fp16"] = "keep",
-        accumulate: Literal["fp32", "fp16"] = "fp32", keep: Sequence[str] = (), keep_op: Sequence[str] = (),
-        cost: Path | None = None, rel_l2: float = 0.01, rtol: float | None = None, atol: float | None = None,
-        max_flips: float = 0.0, holdout: float = 0.0, budget: float | None = None, threads: int = 0, low_memory: bool = False,
+        half: Half = "fp16", repair: Repair = "auto", threshold: float = 10000.0, margin: float = 2048.0,
+        io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32", free_casts: bool = False,
+        keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None, rel_l2: float = 0.01,
+        rtol: float | None = None, atol: float | None = None, max_flips: float = 0.0, holdout: float = 0.0,
+        budget: float | None = None, threads: int = 0, low_memory: bool = False, allow_nan: bool = False,
         provider: Provider = "cpu", progress: Progress | None = None) -> FixResult:
     """The whole job: scans, plans, applies and checks, and widens the FP32 part until the check passes.
 
@@ -192,9 +197,9 @@ def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None =
     >>> result.model.save("fixed.onnx")
     """
     loaded = load(model, opset=opset)
-    scanning = _core.ScanOptions(threads, low_memory, True, False, "", provider)
-    planning = _core.PlanOptions(repair, threshold, margin, io, accumulate, list(keep), list(keep_op), cost)
-    checking = _core.CheckOptions(rel_l2, rtol, atol, max_flips, threads, low_memory, True, provider)
+    scanning = _core.ScanOptions(threads, low_memory, True, False, "", provider, allow_nan)
+    planning = _core.PlanOptions(half, repair, threshold, margin, io, accumulate, free_casts, list(keep), list(keep_op), cost)
+    checking = _core.CheckOptions(rel_l2, rtol, atol, max_flips, threads, low_memory, True, provider, allow_nan)
     return _core.fix(loaded, open_samples(loaded, samples, transform), scanning, planning, checking, budget, holdout, progress)
 
 

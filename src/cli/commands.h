@@ -21,6 +21,7 @@ struct CommonOptions {
   bool quiet = false;
   int threads = 0;
   bool low_memory = false;
+  bool allow_nan = false;
   std::vector<std::string> custom_ops;
   bool leading_axis = false;
   uint64_t random = 0;

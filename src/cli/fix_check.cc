@@ -26,7 +26,7 @@ struct FixCommand {
       RequireWritable(path);
     RequireReportFile(common);
     ConsoleProgress progress(common.quiet);
-    const Model original = LoadModel(common.model, common);
+    const Model original = LoadRunnable(common.model, common);
     std::optional<Model> raised;
     if (common.opset) raised = LoadModel(common.model, common, common.opset);
     const Model& model = raised ? *raised : original;
@@ -34,6 +34,7 @@ struct FixCommand {
     const auto samples = OpenData(model, common, &progress);
     options.scan.threads = options.check.threads = common.threads;
     options.scan.low_memory = options.check.low_memory = common.low_memory;
+    options.scan.allow_nan = options.check.allow_nan = common.allow_nan;
     options.scan.provider = options.check.provider = provider;
     options.scan.custom_op_libraries = options.check.custom_op_libraries = Paths(common.custom_ops);
     options.plan.threshold = common.threshold;
@@ -65,11 +66,12 @@ struct CheckCommand {
     for (const std::string& path : {common.json, widen, narrow}) RequireWritable(path);
     RequireReportFile(common);
     ConsoleProgress progress(common.quiet);
-    const Model model = LoadModel(common.model, common);
-    const Model fixed_model = LoadModel(fixed, common);
+    const Model model = LoadRunnable(common.model, common);
+    const Model fixed_model = LoadRunnable(fixed, common);
     const auto samples = OpenData(model, common, &progress);
     options.threads = common.threads;
     options.low_memory = common.low_memory;
+    options.allow_nan = common.allow_nan;
     options.custom_op_libraries = Paths(common.custom_ops);
     const bool page = !common.report.empty();
     options.per_sample = page;
@@ -100,6 +102,7 @@ struct CheckCommand {
     ScanOptions scan;
     scan.threads = common.threads;
     scan.low_memory = common.low_memory;
+    scan.allow_nan = common.allow_nan;
     scan.custom_op_libraries = options.custom_op_libraries;
     scan.keep_outputs = &outputs;
     ranges = Scan(model, samples, scan, progress);
@@ -156,6 +159,7 @@ Command SetUpFix(CLI::App* app) {
   auto command = std::make_shared<FixCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
   AddOutput(app, &command->common, "FIXED.onnx", "The fixed model", true);
   app->add_option("--save-plan", command->save_plan, "Also write the plan")->type_name("PLAN.json");
@@ -194,6 +198,7 @@ Command SetUpCheck(CLI::App* app) {
       ->required()
       ->type_name("FIXED.onnx");
   AddData(app, &command->common);
+  AddAllowNan(app, &command->common);
   app->add_option("--widen", command->widen,
                   "When it is not right, move the nodes that hurt most to FP32 in this plan")
       ->type_name("PLAN.json");

@@ -56,6 +56,11 @@ void AddData(CLI::App* app, CommonOptions* options) {
       ->type_name("N");
 }
 
+void AddAllowNan(CLI::App* app, CommonOptions* options) {
+  app->add_flag("--allow-nan", options->allow_nan,
+                "Take samples with NaN, for models that mean something by it, as that a value is missing");
+}
+
 void AddOpset(CLI::App* app, CommonOptions* options) {
   app->add_option_function<int>(
          "--opset", [options](int opset) { options->opset = opset; },
@@ -117,6 +122,13 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may "
         "pick: partial sums then count",
         {{"fp32", false}, {"fp16", true}});
+  OneOf(app, "--half", &plan->half,
+        "The 16-bit type of the nodes: fp16 (default), or bf16, which holds what FP32 holds, in fewer bits",
+        {{"fp16", Precision::kFp16}, {"bf16", Precision::kBf16}});
+  app->add_flag(
+      "--free-casts", plan->free_casts,
+      "Count no cost for Casts, as for a compiler that fuses them: FP32 only where something speaks "
+      "against 16 bits");
   OneOf(app, "--repair", &plan->repair,
         "What to do about overflow: rescale by powers of two (FP32 where that fails), fp32, bf16, "
         "or auto (default): the cheapest of these, place by place",
@@ -181,6 +193,17 @@ std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) 
 Model LoadModel(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
   Model model = Model::Load(path);
   if (opset) model.RaiseOpset(*opset);
+  CompleteTypes(&model, Paths(options.custom_ops));
+  return model;
+}
+
+Model LoadRunnable(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
+  Model model = Model::Load(path);
+  if (opset) {
+    model.RaiseOpset(*opset);
+  } else {
+    model.RaiseToRun();
+  }
   CompleteTypes(&model, Paths(options.custom_ops));
   return model;
 }

@@ -19,11 +19,12 @@ namespace halfsafe {
 // Options that mean the same in every command that has them.
 void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
+void AddAllowNan(CLI::App* app, CommonOptions* options);
 void AddOpset(CLI::App* app, CommonOptions* options);
 /// `value` is what --help calls the file: FIXED.onnx.
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
                bool required);
-void AddResult(CLI::App* app, CommonOptions* options);  ///< --json, --quiet
+void AddResult(CLI::App* app, CommonOptions* options);      ///< --json, --quiet
 void AddReportFile(CLI::App* app, CommonOptions* options);  ///< --report
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
@@ -72,6 +73,10 @@ void AddTyping(CLI::App* app, Value* typing, const std::string& what) {
 /// Loads the model, raises it to `opset` where one is given, and completes its types.
 Model LoadModel(const std::string& path, const CommonOptions& options,
                 std::optional<int> opset = std::nullopt);
+/// The same for a model that is to be run: one of opset 6, which ONNX Runtime has few kernels for, becomes
+/// one of opset 7 where it can.
+Model LoadRunnable(const std::string& path, const CommonOptions& options,
+                   std::optional<int> opset = std::nullopt);
 /// The model that `file`, ranges or a plan, was made for: it holds `sha256` and `opset`.
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
                    const CommonOptions& options);

@@ -68,7 +68,7 @@ struct ScanCommand {
       RequireReportFile(common);
     }
     ConsoleProgress progress(common.quiet || !first);
-    const Model model = LoadModel(common.model, common, common.opset);
+    const Model model = LoadRunnable(common.model, common, common.opset);
     RangeTable ranges = ScanShare(model, share, ranks, &progress);
     if (ranks != nullptr) {
       std::optional<RangeTable> joined = ranks->Join(ranges);
@@ -94,6 +94,7 @@ struct ScanCommand {
     options.custom_op_libraries = Paths(common.custom_ops);
     options.optimize = !no_optimizations;
     options.low_memory = common.low_memory;
+    options.allow_nan = common.allow_nan;
     const std::string checkpoint = options.checkpoint;
     ScanOptions mine = options;
     mine.checkpoint = share.OfFile(checkpoint);
@@ -134,6 +135,7 @@ Command SetUpScan(CLI::App* app) {
   auto command = std::make_shared<ScanCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
   AddOutput(app, &command->common, "RANGES.json", "The ranges", false);
   app->add_option("--from-outputs", command->outputs,

@@ -24,7 +24,12 @@ Array Parse(const std::string& text) { return ParseNpy(Bytes(text), "a.npy"); }
 TEST(Array, NamesSizesAndText) {
   EXPECT_EQ(DTypeName(DType::kFloat), "float32");
   EXPECT_EQ(DTypeName(DType::kBfloat16), "bfloat16");
-  EXPECT_EQ(DTypeName(static_cast<DType>(22)), "type 22");
+  EXPECT_EQ(DTypeName(DType::kInt4), "int4");
+  EXPECT_EQ(DTypeName(static_cast<DType>(27)), "type 27");
+  EXPECT_EQ(DTypeFromName("float8e5m2"), DType::kFloat8E5M2);
+  EXPECT_EQ(DTypeBits(DType::kInt4), 4u);
+  EXPECT_EQ(DTypeSize(DType::kInt4), 0u);
+  EXPECT_EQ(ArrayBytes(DType::kInt2, std::vector<int64_t>{3, 3}, "x"), 3u);
   EXPECT_EQ(DTypeSize(DType::kDouble), 8u);
   EXPECT_EQ(DTypeSize(DType::kString), 0u);
   EXPECT_TRUE(IsFloat(DType::kBfloat16));

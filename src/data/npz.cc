@@ -192,6 +192,7 @@ void WriteNpz(const std::filesystem::path& path, const std::vector<NamedArray>& 
   headers.reserve(arrays.size());  // The zip reads from it when it is closed.
   for (const NamedArray& array : arrays) {
     ThrowIfInterrupted();
+    RequireNumpyForm(array);
     if (array.name.find('\0') != std::string::npos) {
       throw BadInput(fmt::format("cannot write {}: an array's name holds a zero byte", path.string()));
     }

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 #include <onnx/onnx_pb.h>
+// Needs what stands above.
+#include <onnx/onnx-data.pb.h>
 
 #include <algorithm>
 #include <charconv>
@@ -54,8 +56,19 @@ std::vector<std::byte> TypedBytes(const onnx::TensorProto& proto, DType dtype, c
       return FieldBytes<int16_t>(proto.int32_data(), where);
     case DType::kInt8:
       return FieldBytes<int8_t>(proto.int32_data(), where);
+    // Elements of less than a byte are packed: the field holds whole bytes.
     case DType::kUint8:
     case DType::kBool:
+    case DType::kFloat8E4M3FN:
+    case DType::kFloat8E4M3FNUZ:
+    case DType::kFloat8E5M2:
+    case DType::kFloat8E5M2FNUZ:
+    case DType::kFloat8E8M0:
+    case DType::kUint4:
+    case DType::kInt4:
+    case DType::kFloat4E2M1:
+    case DType::kUint2:
+    case DType::kInt2:
       return FieldBytes<uint8_t>(proto.int32_data(), where);
     // These two come as bit patterns.
     case DType::kFloat16:
@@ -67,13 +80,29 @@ std::vector<std::byte> TypedBytes(const onnx::TensorProto& proto, DType dtype, c
   }
 }
 
+Array ToStrings(const onnx::TensorProto& proto, const std::string& where) {
+  Array array{DType::kString, {proto.dims().begin(), proto.dims().end()}, {}};
+  const uint64_t count = ArrayBytes(DType::kUint8, array.shape, where);  // Elements, as if each were a byte.
+  if (count != static_cast<uint64_t>(proto.string_data_size())) {
+    throw BadInput(fmt::format("{}: string of shape {} needs {} elements, found {}", where,
+                               ShapeText(array.shape), count, proto.string_data_size()));
+  }
+  for (const std::string& text : proto.string_data()) {
+    if (text.find('\0') != std::string::npos)
+      throw BadInput(fmt::format("{}: a string holds a zero byte, which ONNX Runtime can't be given", where));
+    AppendString(text, &array.bytes);
+  }
+  return array;
+}
+
 Array ToArray(const onnx::TensorProto& proto, const std::string& where) {
   const auto dtype = static_cast<DType>(proto.data_type());
   // A sequence, an optional or a map parses as a tensor too, but these betray it.
   if (dtype == DType::kUndefined || proto.has_segment()) {
-    throw BadInput(fmt::format("{}: not a tensor; sequences, optionals and maps are not supported", where));
+    throw BadInput(fmt::format("{}: not a tensor, which the model expects", where));
   }
-  if (DTypeSize(dtype) == 0) {
+  if (dtype == DType::kString) return ToStrings(proto, where);
+  if (DTypeBits(dtype) == 0) {
     throw BadInput(fmt::format("{}: a tensor of {}, expected {}", where, DTypeName(dtype), kSampleDTypes));
   }
   if (proto.data_location() == onnx::TensorProto::EXTERNAL || proto.external_data_size() > 0) {
@@ -95,6 +124,26 @@ Array ToArray(const onnx::TensorProto& proto, const std::string& where) {
   return array;
 }
 
+std::vector<Array> ToArrays(const onnx::SequenceProto& proto, const std::string& where) {
+  std::vector<Array> arrays;
+  const bool tensors =
+      proto.elem_type() == onnx::SequenceProto::TENSOR ||
+      (proto.elem_type() == onnx::SequenceProto::UNDEFINED && proto.tensor_values_size() == 0);
+  if (!tensors) throw BadInput(fmt::format("{}: not a sequence of tensors, which the model expects", where));
+  for (const auto& tensor : proto.tensor_values()) arrays.push_back(ToArray(tensor, where));
+  return arrays;
+}
+
+template <typename Proto>
+Proto Parse(const MappedFile& file, const char* what) {
+  Proto proto;
+  if (file.bytes().size() > INT_MAX ||
+      !proto.ParseFromArray(file.bytes().data(), static_cast<int>(file.bytes().size()))) {
+    throw BadInput(fmt::format("{}: not {}", file.path().string(), what));
+  }
+  return proto;
+}
+
 class TestData : public SampleSource {
  public:
   TestData(std::filesystem::path folder, std::string label, const std::vector<InputSpec>& inputs)
@@ -102,7 +151,7 @@ class TestData : public SampleSource {
     for (const std::filesystem::path& name : ListFolder(folder_)) {
       if (const auto index = TestDataIndex(name.native())) files_.emplace_back(*index, name);
     }
-    for (const InputSpec& input : inputs) names_.push_back(input.name);
+    inputs_ = inputs;
   }
 
   uint64_t size() const override { return 1; }
@@ -112,38 +161,38 @@ class TestData : public SampleSource {
     Sample sample{label_, {}};
     for (const auto& [index, name] : files_) {
       ThrowIfInterrupted();
-      sample.inputs.push_back(ReadTensor(index, folder_ / name));
+      sample.inputs.push_back(ReadInput(index, folder_ / name));
     }
     return sample;
   }
 
  private:
-  NamedArray ReadTensor(uint64_t index, const std::filesystem::path& path) const {
+  NamedArray ReadInput(uint64_t index, const std::filesystem::path& path) const {
     const std::string where = path.string();
     if (!std::filesystem::is_regular_file(path)) throw BadInput(fmt::format("{}: not a regular file", where));
-    if (!names_.empty() && index >= names_.size()) {
-      throw BadInput(
-          fmt::format("{}: is input {}, but the model has {} (counted from 0)", where, index, names_.size()));
+    if (!inputs_.empty() && index >= inputs_.size()) {
+      throw BadInput(fmt::format("{}: is input {}, but the model has {} (counted from 0)", where, index,
+                                 inputs_.size()));
     }
     const MappedFile file(path, "test data");
-    onnx::TensorProto proto;
-    if (file.bytes().size() > INT_MAX ||
-        !proto.ParseFromArray(file.bytes().data(), static_cast<int>(file.bytes().size()))) {
-      throw BadInput(fmt::format("{}: not a serialized ONNX tensor (TensorProto)", where));
-    }
-    if (names_.empty() && proto.name().empty()) {
+    if (!inputs_.empty() && inputs_[index].sequence)
+      return {inputs_[index].name,
+              {},
+              ToArrays(Parse<onnx::SequenceProto>(file, "a sequence (SequenceProto)"), where)};
+    const auto proto = Parse<onnx::TensorProto>(file, "an ONNX tensor (TensorProto)");
+    if (inputs_.empty() && proto.name().empty()) {
       throw BadInput(
           fmt::format("{}: does not say which input it is for; add a name to the tensor, or use a command "
                       "that reads the model",
                       where));
     }
-    return {names_.empty() ? proto.name() : names_[index], ToArray(proto, where)};
+    return {inputs_.empty() ? proto.name() : inputs_[index].name, ToArray(proto, where)};
   }
 
   std::filesystem::path folder_;
   std::string label_;
   std::vector<std::pair<uint64_t, std::filesystem::path>> files_;  ///< K and file name, in natural order.
-  std::vector<std::string> names_;                                 ///< The model's inputs.
+  std::vector<InputSpec> inputs_;                                  ///< The model's.
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <functional>
 
+#include "data/array.h"
 #include "data/test_support.h"
 
 namespace halfsafe {
@@ -70,8 +71,11 @@ TEST(TestData, RefusesWhatIsNoTensor) {
   ExpectBad([&] { ReadTensor(Proto::FLOAT, {-1}, nothing); }, {"negative"});
   ExpectBad([&] { ReadTensor(Proto::FLOAT, {INT64_MAX, 8}, nothing); }, {"larger"});
   ExpectBad([&] { ReadTensor(Proto::FLOAT, {1}, [](Proto& p) { p.set_raw_data("12345"); }); }, {"found 5"});
-  ExpectBad([&] { ReadTensor(Proto::STRING, {0}, nothing); }, {"a tensor of string"});
-  ExpectBad([&] { ReadTensor(Proto::INT4, {0}, nothing); }, {"a tensor of type 22"});
+  ExpectBad([&] { ReadTensor(Proto::STRING, {1}, nothing); }, {"needs 1 elements, found 0"});
+  ExpectBad(
+      [&] { ReadTensor(Proto::STRING, {1}, [](Proto& p) { p.add_string_data(std::string("a\0b", 3)); }); },
+      {"zero byte"});
+  ExpectBad([&] { ReadTensor(Proto::COMPLEX64, {0}, nothing); }, {"a tensor of complex64"});
   ExpectBad([&] { ReadTensor(0, {}, nothing); }, {"not a tensor"});
   ExpectBad([&] { ReadTensor(Proto::FLOAT, {0}, [](Proto& p) { p.set_data_location(Proto::EXTERNAL); }); },
             {"external data"});
@@ -81,6 +85,42 @@ TEST(TestData, RefusesWhatIsNoTensor) {
   WriteText(folder / "input_0.pb", "\x0a\1s\x10\1\x1a\2\x10\1");
   ExpectBad([&] { OpenTestData(folder.path(), "set", InputsNamed({"x"}))->Read(0); },
             {"input_0.pb", "not a tensor"});
+}
+
+TEST(TestData, ReadsStringsAndPackedElements) {
+  using Proto = onnx::TensorProto;
+  const Array strings = ReadTensor(Proto::STRING, {3}, [](Proto& p) {
+    for (const char* text : {"a", "", "\xC3\xA9"}) p.add_string_data(text);
+  });
+  EXPECT_EQ(StringsOf(strings.bytes), (std::vector<std::string_view>{"a", "", "\xC3\xA9"}));
+  const Array packed = ReadTensor(Proto::UINT4, {3}, [](Proto& p) {
+    p.add_int32_data(0x21);
+    p.add_int32_data(0x03);
+  });
+  EXPECT_EQ(packed.dtype, DType::kUint4);
+  EXPECT_EQ(packed.bytes, (std::vector<std::byte>{std::byte{0x21}, std::byte{0x03}}));
+  ExpectBad([&] { ReadTensor(Proto::UINT4, {3}, [](Proto& p) { p.set_raw_data("1"); }); },
+            {"needs 2 bytes, found 1"});
+}
+
+TEST(TestData, ReadsSequences) {
+  const TempFolder folder;
+  // A SequenceProto: elem_type 1 and two tensor_values, each with dims 1, data_type 6 and int32_data.
+  WriteText(folder / "input_0.pb", "\x10\1\x1a\6\x08\1\x10\6\x28\7\x1a\6\x08\1\x10\6\x28\x08");
+  const std::vector<InputSpec> inputs = {{"s", DType::kInt32, {}, true, true}};
+  const Sample sample = OpenTestData(folder.path(), "set", inputs)->Read(0);
+  ASSERT_EQ(sample.inputs.size(), 1u);
+  ASSERT_TRUE(sample.inputs[0].sequence.has_value());
+  ASSERT_EQ(sample.inputs[0].sequence->size(), 2u);
+  ExpectSame((*sample.inputs[0].sequence)[1], MakeArray<int32_t>(DType::kInt32, {1}, {8}));
+  ValidateSample(sample, inputs);
+  ExpectBad(
+      [&] {
+        ValidateSample(sample, {{"s", DType::kInt32, {}, true}});
+      },
+      {"a sequence, the model expects a tensor"});
+  ExpectBad([&] { ValidateSample(sample, {{"s", DType::kInt64, {}, true, true}}); }, {"'s'[0]", "int32"});
+  EXPECT_THROW(WriteSamples(*OpenTestData(folder.path(), "set", inputs), folder / "out"), Error);
 }
 
 TEST(TestData, NamesComeFromTheModel) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "data/array.h"
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
 
@@ -173,6 +174,7 @@ void WritePolygraphyInputs(AtomicFile& file, const SampleSource& source) {
     file.Write(i == 0 ? "\n    {" : ",\n    {");
     std::string_view separator = "\n        ";
     for (const NamedArray& input : sample.inputs) {
+      RequireNumpyForm(input);
       file.Write(separator);
       file.Write(JsonQuoted(input.name) + ": ");
       WritePolygraphyArray(file, input.array);

@@ -65,6 +65,7 @@ Array RandomArray(const InputSpec& input, std::mt19937_64& bits) {
   }
   if (input.any_rank) array.shape = {1};
   const std::string where = fmt::format("random samples: input '{}'", input.name);
+  if (input.sequence) throw BadInput(fmt::format("{} is a sequence, expected a tensor", where));
   const size_t size = DTypeSize(input.dtype);
   if (size == 0) {
     throw BadInput(fmt::format("{} is of {}, expected {}", where, DTypeName(input.dtype), kSampleDTypes));

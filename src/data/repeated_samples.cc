@@ -10,7 +10,8 @@ class RepeatedSamples : public SampleSource {
   RepeatedSamples(const SampleSource& source, const std::vector<InputSpec>& inputs, int64_t times)
       : source_(source), times_(times) {
     for (const InputSpec& input : inputs) {
-      if (!input.shape.empty() && input.shape.front() == -1) batched_.push_back(input.name);
+      if (!input.sequence && !input.shape.empty() && input.shape.front() == -1)
+        batched_.push_back(input.name);
     }
   }
 

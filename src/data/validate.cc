@@ -18,7 +18,8 @@ namespace {
 std::string InputList(const std::vector<InputSpec>& inputs) {
   std::string text;
   for (const InputSpec& input : inputs) {
-    text += fmt::format("{}'{}' {}{}", text.empty() ? "" : ", ", input.name, DTypeName(input.dtype),
+    text += fmt::format("{}'{}' {}{}{}", text.empty() ? "" : ", ", input.name,
+                        input.sequence ? "sequence of " : "", DTypeName(input.dtype),
                         input.any_rank ? "" : ShapeText(input.shape));
   }
   return text.empty() ? "none" : text;
@@ -85,7 +86,7 @@ void CheckNames(const Sample& sample, const std::vector<InputSpec>& inputs) {
   }
 }
 
-void CheckArray(const std::string& where, const Array& array, const InputSpec& input) {
+void CheckArray(const std::string& where, const Array& array, const InputSpec& input, bool allow_nan) {
   if (array.dtype != input.dtype) {
     throw BadInput(
         fmt::format("{} is {}, the model expects {}", where, DTypeName(array.dtype), DTypeName(input.dtype)));
@@ -98,24 +99,41 @@ void CheckArray(const std::string& where, const Array& array, const InputSpec& i
     throw BadInput(fmt::format("{} has shape {}, the model expects {}", where, ShapeText(array.shape),
                                ShapeText(input.shape)));
   }
+  if (array.dtype == DType::kString) {
+    const size_t count = ArrayBytes(DType::kUint8, array.shape, where), found = StringsOf(array.bytes).size();
+    if (found != count) {
+      throw BadInput(fmt::format("{} of shape {} needs {} strings, found {}", where, ShapeText(array.shape),
+                                 count, found));
+    }
+    return;
+  }
   const size_t bytes = ArrayBytes(array.dtype, array.shape, where);
   if (array.bytes.size() != bytes) {
     throw BadInput(fmt::format("{} of shape {} needs {} bytes, found {}", where, ShapeText(array.shape),
                                bytes, array.bytes.size()));
   }
+  if (allow_nan) return;
   if (const auto at = FirstNan(array)) {
-    throw BadInput(
-        fmt::format("{} is NaN at index {}, expected numbers", where, IndexText(*at, array.shape)));
+    throw BadInput(fmt::format("{} is NaN at index {}, expected numbers; --allow-nan takes it", where,
+                               IndexText(*at, array.shape)));
   }
 }
 
 }  // namespace
 
-void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs) {
+void ValidateSample(const Sample& sample, const std::vector<InputSpec>& inputs, bool allow_nan) {
   CheckNames(sample, inputs);
   for (const NamedArray& array : sample.inputs) {
     const auto input = std::ranges::find(inputs, array.name, &InputSpec::name);
-    CheckArray(fmt::format("{}: input '{}'", sample.name, array.name), array.array, *input);
+    const std::string where = fmt::format("{}: input '{}'", sample.name, array.name);
+    if (array.sequence.has_value() != input->sequence) {
+      throw BadInput(fmt::format("{} is {}, the model expects {}", where,
+                                 array.sequence ? "a sequence" : "a tensor",
+                                 input->sequence ? "a sequence" : "a tensor"));
+    }
+    if (!array.sequence) CheckArray(where, array.array, *input, allow_nan);
+    for (size_t i = 0; array.sequence && i < array.sequence->size(); ++i)
+      CheckArray(fmt::format("{}[{}]", where, i), (*array.sequence)[i], *input, allow_nan);
   }
 }
 

@@ -44,6 +44,13 @@ TEST(ValidateSample, NamesWrongTypesAndShapes) {
   ExpectBad([&] { ValidateSample(sample, kInputs); }, {"needs 16 bytes, found 8"});
 }
 
+TEST(ValidateSample, TakesNaNWhereItIsAllowed) {
+  const Sample sample{"s", {{"x", MakeArray<float>(DType::kFloat, {1}, {NAN})}}};
+  const std::vector<InputSpec> inputs = {{"x", DType::kFloat, {1}}};
+  ExpectBad([&] { ValidateSample(sample, inputs); }, {"NaN", "--allow-nan"});
+  ValidateSample(sample, inputs, true);
+}
+
 TEST(ValidateSample, RefusesNaNButNotInfinity) {
   const auto check = [](Array array) {
     const DType dtype = array.dtype;

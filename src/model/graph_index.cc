@@ -4,6 +4,7 @@
 #include <onnx/shape_inference/implementation.h>
 
 #include <map>
+#include <unordered_set>
 
 #include "halfsafe/error.h"
 #include "model/walk.h"
@@ -11,6 +12,9 @@
 namespace halfsafe {
 namespace {
 
+/// Bytes of constants whose values shapes may depend on; and of those that bodies are given copies of.
+constexpr size_t kSmallEnough = 4096;
+constexpr size_t kSmallInBodies = 256;
 /// Bodies inside bodies: far past any real model, far from exhausting the stack.
 constexpr int kDeepest = 64;
 
@@ -21,7 +25,8 @@ GraphIndex::GraphIndex(const Model& model) : path_(model.path().string()), proto
   NameTensors();
   NameNodes();
   // Shape inference needs the values of small tensors (shapes, axes) but none of the weights.
-  onnx::ModelProto light = WithoutLargeTensors(model.proto(), 4096);
+  onnx::ModelProto light = WithoutLargeTensors(model.proto(), kSmallEnough);
+  GiveConstantsToBodies(&light);
   try {
     onnx::shape_inference::InferShapes(light, onnx::OpSchemaRegistry::Instance(),
                                        onnx::ShapeInferenceOptions(/*check_type=*/false, /*strict_mode=*/0,
@@ -180,6 +185,22 @@ void GraphIndex::NameNodes() {
     const std::string base = node.name;
     for (int copy = 2; !node_by_name_.emplace(node.name, static_cast<int>(id)).second; ++copy) {
       node.name = fmt::format("{}#{}", base, copy);
+    }
+  }
+}
+
+void GraphIndex::GiveConstantsToBodies(onnx::ModelProto* light) const {
+  const std::vector<onnx::GraphProto*> graphs = AllGraphs(light->mutable_graph());
+  for (size_t number = 1; number < graphs.size(); ++number) {
+    std::unordered_set<std::string> given;
+    for (const auto& node : graphs[number]->node()) {
+      for (const auto& input : node.input()) {
+        const int id = input.empty() ? -1 : Resolve(input, static_cast<int>(number));
+        if (id < 0 || tensor(id).data == nullptr || tensor(id).graph == static_cast<int>(number)) continue;
+        if (tensor(id).data->ByteSizeLong() > kSmallInBodies || !given.insert(input).second) continue;
+        *graphs[number]->add_initializer() = *tensor(id).data;
+        graphs[number]->mutable_initializer()->rbegin()->set_name(input);
+      }
     }
   }
 }

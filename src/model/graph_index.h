@@ -91,6 +91,8 @@ class GraphIndex {
   int AddTensor(const std::string& local, int graph, TensorKind kind);
   void AddNode(const onnx::NodeProto& node, int graph);
   int Resolve(const std::string& local, int graph) const;
+  /// ONNX's inference looks into a body without the constants around it, on whose values shapes depend.
+  void GiveConstantsToBodies(onnx::ModelProto* light) const;
   void ReadTypes(onnx::ModelProto* inferred);
   void ReadType(const onnx::ValueInfoProto& value, int graph);
   void NameTensors();

@@ -240,6 +240,16 @@ void Model::RaiseOpset(int opset) {
   impl_->index.reset();
 }
 
+void Model::RaiseToRun() {
+  constexpr int kOldestRun = 7;
+  if (OpsetVersion(impl_->proto, "") != kOldestRun - 1) return;
+  try {
+    RaiseOpset(kOldestRun);
+  } catch (const Error&) {
+    // What ONNX Runtime has of opset 6 may do.
+  }
+}
+
 std::optional<int> Model::raised_opset() const { return impl_->raised_opset; }
 
 TensorBytes Model::RawBytes(const onnx::TensorProto& tensor) const {
@@ -288,13 +298,19 @@ std::vector<InputSpec> Model::Inputs() const {
     if (initialized.contains(input.name())) continue;
     InputSpec spec;
     spec.name = input.name();
-    if (!input.type().has_tensor_type()) {
-      throw BadInput(fmt::format("{}: input {} is not a tensor; only tensor inputs can be given",
-                                 impl_->path.string(), input.name()));
+    // A value takes the place of an optional that holds it.
+    const onnx::TypeProto* type = &input.type();
+    if (type->has_optional_type()) type = &type->optional_type().elem_type();
+    spec.sequence = type->has_sequence_type();
+    if (spec.sequence) type = &type->sequence_type().elem_type();
+    if (!type->has_tensor_type()) {
+      throw BadInput(
+          fmt::format("{}: input {} is neither a tensor nor a sequence of tensors; others can't be given",
+                      impl_->path.string(), input.name()));
     }
-    spec.dtype = static_cast<DType>(input.type().tensor_type().elem_type());
-    spec.any_rank = !input.type().tensor_type().has_shape();
-    for (const auto& dim : input.type().tensor_type().shape().dim()) {
+    spec.dtype = static_cast<DType>(type->tensor_type().elem_type());
+    spec.any_rank = !type->tensor_type().has_shape();
+    for (const auto& dim : type->tensor_type().shape().dim()) {
       // Some exporters write -1 for a free dimension where the standard has no value or a name.
       spec.shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
     }

@@ -26,6 +26,47 @@ onnx::Node* RefuseScan(const std::shared_ptr<onnx::Graph>&, onnx::Node*) {
   throw std::runtime_error("its batch axis has no counterpart from opset 9 on");
 }
 
+int RankOf(const onnx::Value& value) {
+  if (!value.has_sizes())
+    throw std::runtime_error(
+        "the number of axes of an operand isn't known, and which of them meet depends on it");
+  return static_cast<int>(value.sizes().size());
+}
+
+/// Puts axes of size 1 behind those of input 1, so that they end where the other operand's end.
+void AppendAxes(const std::shared_ptr<onnx::Graph>& graph, onnx::Node* node, int count) {
+  if (count <= 0) return;
+  onnx::Value* operand = node->inputs()[1];
+  std::vector<int64_t> axes;
+  for (int i = 0; i < count; ++i) axes.push_back(RankOf(*operand) + i);
+  onnx::Node* unsqueeze = graph->create(onnx::Symbol("Unsqueeze"), 1);
+  unsqueeze->addInput(operand);
+  unsqueeze->is_(onnx::Symbol("axes"), std::move(axes));
+  unsqueeze->insertBefore(node);
+  node->replaceInput(1, unsqueeze->output());
+}
+
+/// Before opset 7 an attribute said at which axis of the first operand the second one's begin; now both end
+/// together.
+onnx::Node* AdaptBroadcast(const std::shared_ptr<onnx::Graph>& graph, onnx::Node* node) {
+  static const onnx::Symbol kBroadcast("broadcast"), kAxis("axis");
+  if (node->hasAttribute(kBroadcast) && node->i(kBroadcast) != 0 && node->hasAttribute(kAxis)) {
+    const int first = RankOf(*node->inputs()[0]), second = RankOf(*node->inputs()[1]);
+    const int axis = static_cast<int>(node->i(kAxis)) + (node->i(kAxis) < 0 ? first : 0);
+    AppendAxes(graph, node, first - axis - second);
+  }
+  for (const onnx::Symbol name : {kBroadcast, kAxis}) {
+    if (node->hasAttribute(name)) node->removeAttribute(name);
+  }
+  return node;
+}
+
+/// Before opset 7 the slope was one number, or one for each channel, which is axis 1.
+onnx::Node* AdaptPRelu(const std::shared_ptr<onnx::Graph>& graph, onnx::Node* node) {
+  if (RankOf(*node->inputs()[1]) == 1) AppendAxes(graph, node, RankOf(*node->inputs()[0]) - 2);
+  return node;
+}
+
 /// The type of a tensor as far as it is known.
 void Describe(const TensorInfo& tensor, onnx::ValueInfoProto* value) {
   value->set_name(tensor.local);
@@ -98,6 +139,9 @@ bool Converts(const onnx::AttributeProto& attribute) {
 class NodeConverter::Adapters : public conversion::DefaultVersionConverter {
  public:
   Adapters() {
+    for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less"})
+      registerAdapter(op, 6, 7, &AdaptBroadcast);
+    registerAdapter("PRelu", 6, 7, &AdaptPRelu);
     registerAdapter("Scan", 8, 9, &RefuseScan);
     registerAdapter("Resize", 10, 11, &AdaptResize);
     registerAdapter(std::make_unique<conversion::Softmax_12_13>("Hardmax"));

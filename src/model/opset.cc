@@ -17,12 +17,12 @@
 namespace halfsafe {
 namespace {
 
-/// ONNX Runtime runs models from opset 7 on. Before it an attribute said how operands are broadcast, which
-/// ONNX's converter gets wrong.
-constexpr int kOldest = 7;
+/// Before opset 6 operators had attributes for the memory that they write to, which ONNX's converter knows of
+/// a few only.
+constexpr int kOldest = 6;
 
 /// The IR version that came with an opset, where it was a new one.
-constexpr std::pair<int, int> kIrVersions[] = {{7, 3},  {9, 4},   {10, 5},  {11, 6},  {12, 7},  {15, 8},
+constexpr std::pair<int, int> kIrVersions[] = {{6, 3},  {9, 4},   {10, 5},  {11, 6},  {12, 7},  {15, 8},
                                                {19, 9}, {21, 10}, {23, 11}, {24, 12}, {25, 13}, {28, 14}};
 
 int IrVersionFor(int opset) {

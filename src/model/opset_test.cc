@@ -56,5 +56,41 @@ TEST(OpsetTest, FailuresChangeNothing) {
   EXPECT_EQ(model.proto().SerializeAsString(), proto.SerializeAsString());
 }
 
+TEST(OpsetTest, OperandsMeetWhereTheyDidBeforeOpset7) {
+  Model model = Loaded(ParsedProto(R"(<ir_version: 3, opset_import: ["": 6]>
+      graph (float[2, 3, 4] x, float[3] b, float[3] slope) => (float[2, 3, 4] y) {
+        h = Mul <broadcast = 1> (x, x)
+        k = Add <broadcast = 1, axis = 1> (h, b)
+        y = PRelu (k, slope)
+      })"));
+  model.RaiseToRun();
+  EXPECT_EQ(model.raised_opset(), 7);
+  std::vector<std::string> nodes;
+  for (const auto& node : model.proto().graph().node()) {
+    nodes.push_back(node.op_type() + " " + node.input(node.input_size() - 1));
+    if (node.op_type() == "Unsqueeze") {
+      EXPECT_EQ(node.attribute(0).ints_size(), 1);
+      EXPECT_EQ(node.attribute(0).ints(0), 1);
+    } else {
+      EXPECT_EQ(node.attribute_size(), 0);
+    }
+  }
+  EXPECT_THAT(nodes, testing::ElementsAre("Mul x", "Unsqueeze b", "Add k:Unsqueeze", "Unsqueeze slope",
+                                          "PRelu y:Unsqueeze"));
+}
+
+TEST(OpsetTest, WhatCannotBeConvertedStays) {
+  // Where the axes of one operand are not known, neither is where the other's meet them.
+  const onnx::ModelProto proto = ParsedProto(R"(<ir_version: 3, opset_import: ["": 6]>
+      graph (float x, float[3] b) => (float y) { y = Add <broadcast = 1, axis = 1> (x, b) })");
+  onnx::ModelProto unranked = proto;
+  for (auto* values : {unranked.mutable_graph()->mutable_input(), unranked.mutable_graph()->mutable_output()})
+    values->Mutable(0)->mutable_type()->mutable_tensor_type()->clear_shape();
+  Model model = Loaded(unranked);
+  model.RaiseToRun();
+  EXPECT_EQ(model.raised_opset(), std::nullopt);
+  EXPECT_THROW(model.RaiseOpset(7), Error);
+}
+
 }  // namespace
 }  // namespace halfsafe

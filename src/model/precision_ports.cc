@@ -36,6 +36,18 @@ bool BoundByInput(const onnx::OpSchema& schema, const std::string& type_variable
                      [&](const Formal& formal) { return formal.GetTypeStr() == type_variable; });
 }
 
+/// A result whose type no operand decides may still be known to stay FP32: what LayerNormalization computes
+/// on the way has the type that stash_type says, and DequantizeLinear can state its result's.
+bool StaysFp32(const NodeInfo& node) {
+  const auto& attributes = node.schema->attributes();
+  return attributes.contains("stash_type") || IntAttribute(*node.proto, "output_dtype", 0) != 0;
+}
+
+/// Unless it is stated, the scale of DequantizeLinear decides.
+bool FollowsItsScale(const NodeInfo& node) {
+  return node.proto->op_type() == "DequantizeLinear" && IntAttribute(*node.proto, "output_dtype", 0) == 0;
+}
+
 bool TypeKnownToApply(const NodeInfo& node) {
   const std::string& op = node.proto->op_type();
   return op == "Cast" || op == "ConstantOfShape";
@@ -132,14 +144,18 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     operand_follows_[static_cast<size_t>(id)][slot] = true;
     if (!Allows(*formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
   }
+  std::vector<bool> follows(node.outputs.size(), false);
   for (size_t slot = 0; slot < node.outputs.size(); ++slot) {
     if (!is_float(node.outputs[slot])) continue;
     const Formal* formal = FormalOf(node.schema->outputs(), slot);
     const bool variable =
         formal != nullptr && node.schema->typeConstraintMap().contains(formal->GetTypeStr());
     if (!variable) continue;
+    const bool bound =
+        BoundByInput(*node.schema, formal->GetTypeStr()) || TypeKnownToApply(node) || FollowsItsScale(node);
+    if (!bound && StaysFp32(node)) continue;
     if (!Allows(*formal, "tensor(bfloat16)")) allows_bf16_[static_cast<size_t>(id)] = false;
-    const bool bound = BoundByInput(*node.schema, formal->GetTypeStr()) || TypeKnownToApply(node);
+    follows[slot] = true;
     if (!bound || !Allows(*formal, "tensor(float16)")) {
       why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(),
                             node.schema->SinceVersion(), formal->GetName());
@@ -148,9 +164,7 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     }
   }
   for (size_t slot = 0; slot < node.outputs.size(); ++slot) {
-    if (!is_float(node.outputs[slot])) continue;
-    const Formal* formal = FormalOf(node.schema->outputs(), slot);
-    if (formal == nullptr || !node.schema->typeConstraintMap().contains(formal->GetTypeStr())) continue;
+    if (!follows[slot]) continue;
     ports_[static_cast<size_t>(node.outputs[slot])].writer = id;
     switchable_[static_cast<size_t>(id)] = true;
   }

@@ -14,24 +14,9 @@ namespace {
 
 /// Bits of one element; 0 where the type has no fixed size.
 uint64_t ElementBits(int type) {
-  switch (type) {
-    case onnx::TensorProto::UINT4:
-    case onnx::TensorProto::INT4:
-    case onnx::TensorProto::FLOAT4E2M1:
-      return 4;
-    case onnx::TensorProto::FLOAT8E4M3FN:
-    case onnx::TensorProto::FLOAT8E4M3FNUZ:
-    case onnx::TensorProto::FLOAT8E5M2:
-    case onnx::TensorProto::FLOAT8E5M2FNUZ:
-    case onnx::TensorProto::FLOAT8E8M0:
-      return 8;
-    case onnx::TensorProto::COMPLEX64:
-      return 64;
-    case onnx::TensorProto::COMPLEX128:
-      return 128;
-    default:
-      return 8 * DTypeSize(static_cast<DType>(type));
-  }
+  if (type == onnx::TensorProto::COMPLEX64) return 64;
+  if (type == onnx::TensorProto::COMPLEX128) return 128;
+  return DTypeBits(static_cast<DType>(type));
 }
 
 bool HoldsLarge(const onnx::GraphProto& graph, size_t largest);

@@ -7,7 +7,6 @@
 #include "halfsafe/error.h"
 #include "halfsafe/ranges.h"
 #include "model/graph_index.h"
-#include "model/runnable.h"
 #include "observe/chains.h"
 #include "observe/checkpoint.h"
 #include "observe/constants.h"
@@ -16,6 +15,7 @@
 #include "observe/output_recorder.h"
 #include "observe/sum_bound.h"
 #include "runtime/session_cache.h"
+#include "runtime/written_out.h"
 
 namespace halfsafe {
 namespace {
@@ -74,7 +74,7 @@ void Keep(const Model& model, const Session& session, const std::vector<Ort::Val
   for (int i = 0; i < model.proto().graph().output_size(); ++i) {
     const std::string& name = session.output_names()[static_cast<size_t>(i)];
     const OutputView view = View(values[static_cast<size_t>(i)], name);
-    for (const TensorView& tensor : view.tensors) kept->bytes += tensor.count * DTypeSize(tensor.dtype);
+    for (const TensorView& tensor : view.tensors) kept->bytes += tensor.size;
     if (kept->bytes > kept->budget) {
       kept->samples.clear();
       kept->complete = false;
@@ -105,8 +105,10 @@ Feed FeedOf(const ScanOptions& options) {
 /// A model that runs samples while its tensors are observed.
 class ObservedRun {
  public:
-  ObservedRun(const Model& model, const ScanOptions& options, bool same_shapes)
-      : model_(model),
+  /// `model` is what runs of `whole`.
+  ObservedRun(const Model& whole, const Model& model, const ScanOptions& options, bool same_shapes)
+      : whole_(whole),
+        model_(model),
         options_(options),
         inputs_(model.Inputs()),
         slots_(ChooseSlots(model.index(), model, &observer_)),
@@ -126,12 +128,12 @@ class ObservedRun {
   /// Of a sample that fails nothing counts.
   void Run(Sample sample) {
     sample_ = std::move(sample);
-    ValidateSample(sample_, inputs_);
+    ValidateSample(sample_, inputs_, options_.allow_nan);
     observer_.BeginSample(sample_.name);
     for (const NamedArray& input : sample_.inputs) {
       const int id = model_.index().FindTensor(input.name);
       const int64_t slot = id < 0 ? -1 : slots_.slot[static_cast<size_t>(id)];
-      if (slot >= 0) observer_.Add(slot, input.array);
+      if (slot >= 0 && !input.sequence) observer_.Add(slot, input.array);
     }
     session_ = &sessions_.For(sample_);
     try {
@@ -156,12 +158,14 @@ class ObservedRun {
 
   RangeTable Table() const {
     RangeTable table = Collect(model_, model_.index(), slots_, observer_, constants_, bounds_, samples_);
+    if (&whole_ == &model_) return table;
     std::erase_if(table.tensors,
-                  [](const TensorStats& stats) { return stats.name.starts_with(kTailPrefix); });
+                  [&](const TensorStats& stats) { return whole_.index().FindTensor(stats.name) < 0; });
     return table;
   }
 
  private:
+  const Model& whole_;
   const Model& model_;
   const ScanOptions& options_;
   std::vector<InputSpec> inputs_;
@@ -220,10 +224,10 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
   if (!options.checkpoint.empty() && !options.save_outputs.empty())
     throw BadUsage(
         "--save-outputs writes every sample of one run: a scan with --checkpoint may take several");
-  const std::optional<Model> part = RunnablePart(whole, !options.custom_op_libraries.empty());
+  const std::optional<Model> part = RunnableForm(whole, !options.custom_op_libraries.empty(), Types::kItsOwn);
   const Model& model = part ? *part : whole;
   Checkpoint checkpoint(options, model, samples);
-  ObservedRun run(model, options, SameShapes(samples));
+  ObservedRun run(whole, model, options, SameShapes(samples));
   progress->Begin("scan", samples.size() - checkpoint.done());
   RangeTable ranges = ScanSamples(&run, samples, options, &checkpoint, progress);
   progress->End();

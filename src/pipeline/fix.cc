@@ -42,6 +42,32 @@ struct Repaired {
   Narrowing narrowing;
 };
 
+bool OnlyFp32(const Plan& plan) {
+  return std::none_of(plan.nodes.begin(), plan.nodes.end(),
+                      [](const NodePlan& node) { return node.precision != Precision::kFp32; });
+}
+
+/// What comes of a model of which nothing can be in 16 bits, nor therefore be wrong.
+FixResult FixNothing(const Model& model, uint64_t samples, Plan plan, Progress* progress) {
+  for (const std::string& warning : plan.warnings) progress->Warn(warning);
+  RangeTable ranges;
+  ranges.model_sha256 = model.sha256();
+  ranges.opset = model.raised_opset();
+  CheckResult check;
+  check.samples = samples;
+  check.fixed.right = true;
+  Model same = Apply(model, plan);
+  return {std::move(ranges),
+          std::move(plan),
+          std::move(same),
+          std::move(check),
+          std::nullopt,
+          {},
+          {},
+          true,
+          true};
+}
+
 /// Widens a plan until the emulation is right, then takes back what need not have been widened.
 Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, CheckOptions check,
                    std::optional<double> budget, Progress* progress) {
@@ -70,6 +96,12 @@ Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, C
   if (result.fixed.right && !repaired.widenings.empty() && !narrowing.minimal && budget != 0.0) {
     narrowing = Narrow(model, &repaired.plan, samples, result, check, budget, progress);
     if (!narrowing.nodes.empty()) check_again();
+  }
+  if (OnlyFp32(repaired.plan) && !(repaired.plan.tensors.empty() && repaired.plan.constants.empty())) {
+    // Powers of two and changed constants are for nodes in 16 bits.
+    repaired.plan.tensors.clear();
+    repaired.plan.constants.clear();
+    check_again();
   }
   result.plain = plain;
   return repaired;
@@ -127,6 +159,9 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   if (options.holdout > 0.0 && held_out.size() == 0)
     throw BadUsage("--holdout holds no sample out: give more samples or a larger share");
   if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
+  const bool more_wanted = options.plan.io_fp16 || !options.check.save_outputs.empty();
+  if (std::optional<Plan> nothing = PlanForNothing(model, options.plan.half); nothing && !more_wanted)
+    return FixNothing(model, samples.size(), *std::move(nothing), progress);
   KeptOutputs outputs;
   ScanOptions scan = options.scan;
   // Those of a model that was raised to another opset prove nothing, nor do a GPU's.
@@ -148,9 +183,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     check.provider = options.check.provider;
   }
 
-  const bool only_fp32 =
-      std::none_of(repaired.plan.nodes.begin(), repaired.plan.nodes.end(),
-                   [](const NodePlan& node) { return node.precision != Precision::kFp32; });
+  const bool only_fp32 = OnlyFp32(repaired.plan);
   FixResult fix{std::move(ranges),
                 std::move(repaired.plan),
                 std::move(repaired.fixed),

@@ -36,18 +36,18 @@ std::string StoredTimes(int exponent) {
 std::string Evidence(const TensorStats& stats, int exponent) {
   const std::string sample =
       stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
-  if (stats.nan_count > 0) return fmt::format("{} has {} NaN in FP32 already", stats.name, stats.nan_count);
-  if (stats.inf_count > 0)
-    return fmt::format("{} has {} infinite values in FP32 already", stats.name, stats.inf_count);
   const std::string scaled =
       exponent == 0 ? ""
                     : fmt::format("{}: {:.6g}", StoredTimes(exponent), std::ldexp(stats.abs_max, -exponent));
   return fmt::format("{} reaches {:.6g}{}{}", stats.name, stats.abs_max, sample, scaled);
 }
 
-bool Overflows(const TensorStats& stats, double threshold, int exponent) {
-  return std::ldexp(stats.abs_max, -exponent) > threshold || stats.inf_count > 0 || stats.nan_count > 0 ||
-         (exponent == 0 && stats.overflow_count > 0);
+bool PassesThreshold(const TensorStats& stats, double threshold, int exponent) {
+  return std::ldexp(stats.abs_max, -exponent) > threshold || (exponent == 0 && stats.overflow_count > 0);
+}
+
+bool Overflows(const TensorStats& stats, double threshold) {
+  return PassesThreshold(stats, threshold, 0) || stats.inf_count > 0 || stats.nan_count > 0;
 }
 
 }  // namespace halfsafe

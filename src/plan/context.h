@@ -53,11 +53,14 @@ struct PlanContext {
 /// ", stored times 2^-5", or nothing for an exponent of 0.
 std::string StoredTimes(int exponent);
 
-/// "x reaches 123456 in sample 3.npz", or what else makes a tensor unfit to be stored as x * 2^-exponent.
+/// "x reaches 123456 in sample 3.npz": what makes a tensor unfit to be stored as x * 2^-exponent.
 std::string Evidence(const TensorStats& stats, int exponent = 0);
 
-/// Whether a tensor's own values forbid storing x * 2^-exponent in FP16: past the threshold, infinite, or
-/// NaN.
-bool Overflows(const TensorStats& stats, double threshold, int exponent = 0);
+/// Whether a tensor's finite values forbid storing x * 2^-exponent in FP16. Infinity and NaN it holds as they
+/// are.
+bool PassesThreshold(const TensorStats& stats, double threshold, int exponent);
+
+/// What is shown as overflow: values past the threshold, infinite, or NaN.
+bool Overflows(const TensorStats& stats, double threshold);
 
 }  // namespace halfsafe

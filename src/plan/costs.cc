@@ -96,7 +96,8 @@ std::vector<PerPrecision<int64_t>> NodeCosts(PlanContext* context) {
   for (const NodeInfo& node : context->index.nodes()) {
     numbers[node.name] = static_cast<int>(costs.size());
     estimates.push_back(Fp32Estimate(*context, node));
-    costs.push_back({0, Whole(estimates.back() * kBf16Share), Whole(estimates.back())});
+    const double share = context->options.half == Precision::kBf16 ? 0.0 : kBf16Share;
+    costs.push_back({0, Whole(estimates.back() * share), Whole(estimates.back())});
   }
   const Latencies& table = context->options.latencies;
   std::vector<std::string> unknown;
@@ -128,6 +129,7 @@ std::vector<PerPrecision<int64_t>> NodeCosts(PlanContext* context) {
 }
 
 int64_t CastCost(const PlanContext& context, int tensor) {
+  if (context.options.free_casts) return 0;
   constexpr double kBytes = 6.0;  // Four read and two written, or the reverse.
   const Latencies& table = context.options.latencies;
   const double launch = table.cast_us ? BytesOf(table, *table.cast_us) : kLaunch;

@@ -19,6 +19,7 @@
 namespace halfsafe {
 namespace {
 
+/// Whether a node may be BF16 in a plan whose nodes are FP16: where FP16's range alone speaks against that.
 bool OffersBf16(const PlanContext& context, size_t node) {
   const Repair repair = context.options.repair;
   if (repair != Repair::kAuto && repair != Repair::kBf16) return false;
@@ -27,13 +28,18 @@ bool OffersBf16(const PlanContext& context, size_t node) {
          context.ports.Switchable(static_cast<int>(node));
 }
 
+PerPrecision<bool> Allowed(const PlanContext& context, size_t node) {
+  const bool free = context.pins[node].reason.empty();
+  if (context.options.half == Precision::kBf16) return {false, free, true};
+  return {free, OffersBf16(context, node), true};
+}
+
 PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<PerPrecision<int64_t>>& costs,
                              const std::vector<IoPlan>& io) {
   PrecisionProblem problem;
   for (size_t id = 0; id < context.index.nodes().size(); ++id) {
     const bool switchable = context.ports.Switchable(static_cast<int>(id));
-    problem.nodes.push_back({switchable ? costs[id] : PerPrecision<int64_t>{},
-                             {context.pins[id].reason.empty(), OffersBf16(context, id), true}});
+    problem.nodes.push_back({switchable ? costs[id] : PerPrecision<int64_t>{}, Allowed(context, id)});
   }
   for (size_t id = 0; id < context.index.tensors().size(); ++id) {
     const TensorInfo& tensor = context.index.tensors()[id];
@@ -141,12 +147,18 @@ void WarnOfBrokenModel(PlanContext* context) {
   }
 }
 
-std::string CheaperEvidence(const PerPrecision<int64_t>& cost, Precision precision) {
-  const int64_t saved = cost[static_cast<size_t>(precision)] - cost[static_cast<size_t>(Precision::kFp16)];
-  if (saved <= 0)
-    return fmt::format("measured to be no slower in {} than in FP16",
-                       precision == Precision::kFp32 ? "FP32" : "BF16");
-  return fmt::format("Casts around it would cost more than the {} bytes of traffic that FP16 saves", saved);
+const char* PrecisionText(Precision precision) {
+  return precision == Precision::kFp16 ? "FP16" : precision == Precision::kBf16 ? "BF16" : "FP32";
+}
+
+std::string CheaperEvidence(const PerPrecision<int64_t>& cost, Precision precision, Precision half) {
+  const int64_t saved = cost[static_cast<size_t>(precision)] - cost[static_cast<size_t>(half)];
+  if (saved <= 0) {
+    return fmt::format("measured to be no slower in {} than in {}", PrecisionText(precision),
+                       PrecisionText(half));
+  }
+  return fmt::format("Casts around it would cost more than the {} bytes of traffic that {} saves", saved,
+                     PrecisionText(half));
 }
 
 Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
@@ -154,6 +166,7 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
   Plan plan;
   plan.model_sha256 = context.model.sha256();
   plan.opset = context.model.raised_opset();
+  plan.half = context.options.half;
   plan.io = std::move(io);
   plan.constants = context.constants;
   plan.warnings = context.warnings;
@@ -170,12 +183,11 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
     const Precision precision = precisions[id];
     if (!pin.reason.empty()) {
       plan.nodes.push_back({node.name, precision, pin.reason, pin.evidence});
-    } else if (precision != Precision::kFp16) {
-      plan.nodes.push_back(
-          {node.name, precision, "cheaper-than-casts", CheaperEvidence(problem.nodes[id].cost, precision)});
+    } else if (precision != plan.half) {
+      plan.nodes.push_back({node.name, precision, "cheaper-than-casts",
+                            CheaperEvidence(problem.nodes[id].cost, precision, plan.half)});
     } else {
-      plan.nodes.push_back(
-          {node.name, Precision::kFp16, "safe", SafeEvidence(context, static_cast<int>(id))});
+      plan.nodes.push_back({node.name, plan.half, "safe", SafeEvidence(context, static_cast<int>(id))});
     }
   }
   return plan;
@@ -221,19 +233,38 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   context.pins.resize(index.nodes().size());
   context.io_stays_fp32.assign(index.tensors().size(), false);
   context.mask_fits.assign(index.tensors().size(), false);
-  FindMasks(&context);
+  if (options.half == Precision::kFp16) FindMasks(&context);
   ChooseExponents(&context);
-  FindGuards(&context);
+  if (options.half == Precision::kFp16) FindGuards(&context);
   for (const Rule& rule : Rules()) {
+    if (rule.range && options.half == Precision::kBf16) continue;
     context.range_rule = rule.range;
     rule.apply(&context, rule.name);
   }
   const std::vector<PerPrecision<int64_t>> costs = NodeCosts(&context);
   WarnOfBrokenModel(&context);
-  WarnOfWeights(&context);
+  if (options.half == Precision::kFp16) WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
   const PrecisionProblem problem = MakeProblem(context, costs, io);
   return Finish(context, problem, Cheapest(problem), std::move(io));
+}
+
+std::optional<Plan> PlanForNothing(const Model& model, Precision half) {
+  const PrecisionPorts ports(model.index());
+  Plan plan;
+  plan.model_sha256 = model.sha256();
+  plan.opset = model.raised_opset();
+  plan.half = half;
+  for (size_t node = 0; node < model.index().nodes().size(); ++node) {
+    const int id = static_cast<int>(node);
+    const std::string why = WhyNoHalfType(model.index(), ports, id, half);
+    if (ports.Switchable(id) && why.empty()) return std::nullopt;
+    if (!why.empty())
+      plan.nodes.push_back({model.index().node(id).name, Precision::kFp32, "no-half-type", why});
+  }
+  plan.warnings.push_back(fmt::format("no node of the model can be {}, so nothing was run",
+                                      half == Precision::kBf16 ? "BF16" : "FP16"));
+  return plan;
 }
 
 Plan PlainFp16Plan(const Model& model) {

@@ -23,7 +23,8 @@ std::string ToJson(const Plan& plan) {
   nlohmann::ordered_json json = {{"format", kFormat},
                                  {"version", kVersion},
                                  {"model_sha256", plan.model_sha256},
-                                 {"opset", OrNull(plan.opset)}};
+                                 {"opset", OrNull(plan.opset)},
+                                 {"half", PrecisionName(plan.half)}};
   json["nodes"] = nlohmann::ordered_json::array();
   for (const NodePlan& node : plan.nodes) {
     json["nodes"].push_back({{"name", node.name},
@@ -56,6 +57,9 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   Plan plan;
   plan.model_sha256 = root.String("model_sha256");
   plan.opset = root.PositiveOr("opset");
+  const std::string half = root.StringOr("half", "fp16");
+  if (half != "fp16" && half != "bf16") throw root.Wrong("half", "\"fp16\" or \"bf16\"");
+  if (half == "bf16") plan.half = Precision::kBf16;
   root.RequireArray("nodes");
   root.ForEachElement("nodes", [&](const JsonReader& json) {
     plan.nodes.push_back({json.String("name"), PrecisionFrom(json, "precision"), json.StringOr("reason", ""),

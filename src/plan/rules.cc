@@ -59,8 +59,9 @@ void PinnedByUser(PlanContext* context, std::string_view name) {
 
 void NoHalfType(PlanContext* context, std::string_view name) {
   for (size_t node = 0; node < context->index.nodes().size(); ++node) {
-    const std::string& why = context->ports.WhyNot(static_cast<int>(node));
-    if (!why.empty()) context->PinNode(static_cast<int>(node), name, why);
+    const int id = static_cast<int>(node);
+    const std::string why = WhyNoHalfType(context->index, context->ports, id, context->options.half);
+    if (!why.empty()) context->PinNode(id, name, why);
   }
 }
 
@@ -94,7 +95,9 @@ void IndexArithmetic(PlanContext* context, std::string_view name) {
                       !node.outputs.empty();
     if (!cast || node.inputs[0] < 0 || node.outputs[0] < 0) continue;
     const TensorInfo& from = context->index.tensor(node.inputs[0]);
-    if (!IsFloat(from.dtype) || IsFloat(context->index.tensor(node.outputs[0]).dtype)) continue;
+    const DType to = context->index.tensor(node.outputs[0]).dtype;
+    // A bool asks for zero alone, which FP16 holds.
+    if (!IsFloat(from.dtype) || IsFloat(to) || to == DType::kBool) continue;
     std::set<int> nodes;
     if (!FromShapesOnly(*context, node.inputs[0], &nodes)) continue;
     nodes.insert(static_cast<int>(id));
@@ -126,7 +129,7 @@ void ReadersOverflow(PlanContext* context, std::string_view name, int tensor, co
     const NodeInfo& node = context->index.node(info.uses[reader].node);
     const int read = context->ReadExponent(tensor, reader);
     const bool clamped = context->scales.of(info.uses[reader].node).Saturates() && stored != 0;
-    if (read == stored || clamped || !Overflows(stats, context->options.threshold, read)) continue;
+    if (read == stored || clamped || !PassesThreshold(stats, context->options.threshold, read)) continue;
     context->PinNode(context->ports.of(tensor).readers[reader], name,
                      fmt::format("{}; {} needs {}", Evidence(stats, read), node.proto->op_type(),
                                  read == 0 ? "its true value" : "it at this size"));
@@ -150,7 +153,7 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
     }
     ReadersOverflow(context, name, number, *stats);
     const int exponent = context->exponents[id];
-    if (!Overflows(*stats, context->options.threshold, exponent)) continue;
+    if (!PassesThreshold(*stats, context->options.threshold, exponent)) continue;
     context->PinTensor(number, name, Evidence(*stats, exponent) + WhyNotScaled(*context, number));
   }
 }
@@ -285,11 +288,12 @@ void PoleVanishes(PlanContext* context, std::string_view name) {
 
 constexpr Rule kRules[] = {
     {"user", &PinnedByUser, false, "You asked for FP32 with --keep or --keep-op."},
-    {"no-half-type", &NoHalfType, false, "The operator has no FP16 form in the model's opset."},
+    {"no-half-type", &NoHalfType, false,
+     "The operator has no FP16 form (or BF16, where that is asked for) in the model's opset."},
     {"index-arithmetic", &IndexArithmetic, false,
      "Sizes or positions are computed here; FP16 holds whole numbers only up to 2048."},
     {"overflow", &TensorOverflows, true,
-     "A tensor that the node writes or reads passes the threshold, or is infinite."},
+     "Finite values of a tensor that the node writes or reads pass the threshold."},
     {"not-observed", &NotObserved, false, "No sample showed what a tensor of the node does."},
     {"partial-sums", &PartialSums, true,
      "A sum on the way to the result may pass 65504 (--accumulate fp16)."},
@@ -305,10 +309,20 @@ constexpr Rule kRules[] = {
 
 void CheckPlanOptions(const Model& model, const PlanOptions& options) {
   for (const std::string& pattern : options.keep_nodes) NodePattern(pattern);
+  if (options.half == Precision::kBf16 && options.io_fp16)
+    throw BadUsage("--io fp16 is for nodes in FP16, not for --half bf16");
   if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",
                                options.latencies.model_sha256, model.path().string(), model.sha256()));
   }
+}
+
+std::string WhyNoHalfType(const GraphIndex& index, const PrecisionPorts& ports, int node, Precision half) {
+  const bool only_fp16 = ports.Switchable(node) && !ports.AllowsBf16(node);
+  if (half != Precision::kBf16 || !only_fp16) return ports.WhyNot(node);
+  const NodeInfo& info = index.node(node);
+  return fmt::format("the ONNX schema of {}-{} has no BF16 for all that the node reads and writes",
+                     info.proto->op_type(), info.schema->SinceVersion());
 }
 
 std::span<const Rule> Rules() { return kRules; }

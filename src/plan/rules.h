@@ -15,6 +15,9 @@ struct Rule {
   std::string_view what;  ///< One sentence for --explain and docs/rules.md.
 };
 
+/// Why a node has no form in this 16-bit type; empty where it has one, and where it has no FP32 tensors.
+std::string WhyNoHalfType(const GraphIndex& index, const PrecisionPorts& ports, int node, Precision half);
+
 /// All rules, in order of authority: the first that pins a node names the reason.
 std::span<const Rule> Rules();
 

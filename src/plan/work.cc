@@ -43,13 +43,13 @@ double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const Nod
 
 std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan) {
   const GraphIndex& index = model.index();
-  std::unordered_map<std::string, bool> fp16;
-  for (const NodePlan& node : plan.nodes) fp16[node.name] = node.precision == Precision::kFp16;
+  std::unordered_map<std::string, bool> in_half;
+  for (const NodePlan& node : plan.nodes) in_half[node.name] = node.precision == plan.half;
   double total = 0.0, half = 0.0;
   for (const NodeInfo& node : index.nodes()) {
     const double work = MultiplyAdds(index, ranges, node);
     total += work;
-    if (const auto found = fp16.find(node.name); found != fp16.end() && found->second) half += work;
+    if (const auto found = in_half.find(node.name); found != in_half.end() && found->second) half += work;
   }
   if (total == 0.0) return std::nullopt;
   return half / total;

@@ -287,7 +287,8 @@ std::string ComparisonSection(const Report& report, const Comparison& comparison
 
 std::string RepairsSection(const Report& report) {
   std::string html = Strings("Warnings", report.warnings);
-  html += Rescaled(report) + WideNodes(report.fp32_nodes, "FP32") + WideNodes(report.bf16_nodes, "BF16");
+  html += Rescaled(report) + WideNodes(report.fp32_nodes, "FP32") +
+          (report.half == Precision::kBf16 ? "" : WideNodes(report.bf16_nodes, "BF16"));
   html += Constants(report) + Widenings(report);
   html += Strings("Weights past 65504", report.out_of_range_weights);
   html +=

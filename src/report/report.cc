@@ -55,6 +55,7 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report) {
   const GraphIndex& index = model.index();
   report->nodes = plan.nodes.size();
+  report->half = plan.half;
   for (const auto& [precision, nodes] :
        {std::pair{Precision::kFp32, &report->fp32_nodes}, std::pair{Precision::kBf16, &report->bf16_nodes}}) {
     for (const NodePlan* node : plan.NodesIn(precision)) {
@@ -100,7 +101,7 @@ void AddFix(const Model& model, const FixResult& fix, const FixOptions& options,
   report->tolerance = options.check.tolerance;
   report->widenings = fix.widenings;
   report->narrowing = fix.narrowing;
-  report->check = fix.check;
+  if (!fix.check.fixed.outputs.empty()) report->check = fix.check;
   report->holdout = fix.holdout;
   report->verdict = !fix.right ? "not-right" : fix.only_fp32 ? "right-but-fp32" : "right";
 }

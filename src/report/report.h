@@ -39,13 +39,15 @@ struct Report {
   std::vector<OverflowRow> overflowing;  ///< Largest first.
   std::vector<std::string> out_of_range_weights;
   std::vector<std::string>
-      partial_sums;    ///< Tensors whose sums on the way may pass 65504 although they don't.
-  uint64_t nodes = 0;  ///< Nodes that could be FP16 or had to stay FP32.
+      partial_sums;                   ///< Tensors whose sums on the way may pass 65504 although they don't.
+  uint64_t nodes = 0;                 ///< Nodes that could be FP16 or had to stay FP32.
+  Precision half = Precision::kFp16;  ///< The 16-bit type of the plan's nodes.
   std::vector<WideNode> fp32_nodes;
   std::vector<WideNode> bf16_nodes;
   std::vector<ConstantPlan> constants;
-  std::vector<TensorPlan> rescaled;          ///< Tensors and constants stored times a power of two.
-  std::optional<double> fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in FP16.
+  std::vector<TensorPlan> rescaled;  ///< Tensors and constants stored times a power of two.
+  std::optional<double>
+      fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in `half`.
   /// Tensors that the fixed model stores in FP16 and that overflow there, largest first; unset where nobody
   /// looked.
   std::optional<std::vector<OverflowRow>> fixed_overflowing;

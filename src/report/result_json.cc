@@ -46,6 +46,7 @@ Json ResultJson(const Report& report) {
                {"threshold", report.threshold},
                {"tensors", report.tensors},
                {"nodes", report.nodes},
+               {"half", PrecisionName(report.half)},
                {"casts", report.casts},
                {"fp16_multiply_adds", OrNull(report.fp16_multiply_adds)},
                {"seconds", report.seconds}};

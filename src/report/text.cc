@@ -62,18 +62,22 @@ std::string OverflowTable(const Report& report, int width) {
   return text;
 }
 
+std::string_view HalfText(Precision half) { return half == Precision::kBf16 ? "BF16" : "FP16"; }
+
 std::string PlanTable(const Report& report, int width) {
   if (report.nodes == 0) return "";
-  const size_t wide = report.fp32_nodes.size() + report.bf16_nodes.size();
+  // Where BF16 is the rule, it needs no reason.
+  static const std::vector<WideNode> kNone;
+  const std::vector<WideNode>& bf16 = report.half == Precision::kBf16 ? kNone : report.bf16_nodes;
+  const size_t wide = report.fp32_nodes.size() + bf16.size();
   std::string text = fmt::format("Plan: {} of {} nodes stay FP32", report.fp32_nodes.size(), report.nodes);
-  if (!report.bf16_nodes.empty()) text += fmt::format(", {} become BF16", report.bf16_nodes.size());
-  text += report.fp16_multiply_adds
-              ? fmt::format("; {:.1f}% of the multiply-adds are FP16\n", 100.0 * *report.fp16_multiply_adds)
-              : "\n";
+  if (!bf16.empty()) text += fmt::format(", {} become BF16", bf16.size());
+  text += report.fp16_multiply_adds ? fmt::format("; {:.1f}% of the multiply-adds are {}\n",
+                                                  100.0 * *report.fp16_multiply_adds, HalfText(report.half))
+                                    : "\n";
   std::map<std::string, size_t> reasons;
   std::vector<std::vector<std::string>> rows = {{"node", "operator", "in", "why", "evidence"}};
-  for (const auto& [precision, nodes] :
-       {std::pair{"FP32", &report.fp32_nodes}, std::pair{"BF16", &report.bf16_nodes}}) {
+  for (const auto& [precision, nodes] : {std::pair{"FP32", &report.fp32_nodes}, std::pair{"BF16", &bf16}}) {
     for (const WideNode& node : *nodes) {
       ++reasons[node.reason];
       if (rows.size() <= kRows)
@@ -191,7 +195,8 @@ std::string ToText(const Report& report, int width, bool color) {
                         step.nodes.size() == 1 ? "" : "s");
   }
   if (!report.narrowing.nodes.empty())
-    text += fmt::format("Taken back: {} of them to FP16\n", report.narrowing.nodes.size());
+    text +=
+        fmt::format("Taken back: {} of them to {}\n", report.narrowing.nodes.size(), HalfText(report.half));
   if (!report.widenings.empty() && report.narrowing.minimal)
     text += "  without any one of the rest in FP32 the check fails\n";
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)

@@ -11,6 +11,9 @@
 namespace halfsafe {
 namespace {
 
+/// For Casts in a model that imports other domains alone: the first with BF16.
+constexpr int kOpsetOfInserted = 13;
+
 constexpr Pass kPasses[] = {
     {"rescale", &Rescale},
     {"choose-types", &ChooseTypes},
@@ -138,6 +141,7 @@ onnx::NodeProto& Rewriter::InsertBehind(const TensorInfo& tensor, const char* op
                                         const std::string& output) {
   auto& place = tensor.producer >= 0 ? behind_node[static_cast<size_t>(tensor.producer)]
                                      : at_start[static_cast<size_t>(tensor.graph)];
+  if (OpsetVersion(proto, "") == 0) proto.add_opset_import()->set_version(kOpsetOfInserted);
   onnx::NodeProto& node = place.emplace_back();
   node.set_op_type(op);
   node.set_name(name);

@@ -3,28 +3,54 @@
 #include <fmt/format.h>
 #include <onnx/onnx_pb.h>
 
+#include <utility>
+
+#include "data/array.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
 namespace {
 
+/// As ONNX Runtime 1.27 and later number them; the headers may be older.
+constexpr std::pair<DType, int> kRenumbered[] = {
+    {DType::kUint2, 24}, {DType::kInt2, 25}, {DType::kFloat8E8M0, 26}};
+
+void CopyStrings(const Ort::Value& value, TensorView* view) {
+  const auto bytes = std::make_shared<std::vector<std::byte>>();
+  for (size_t i = 0; i < view->count; ++i) AppendString(value.GetStringTensorElement(i), bytes.get());
+  view->data = bytes->data();
+  view->size = bytes->size();
+  view->owner = bytes;
+}
+
+size_t CountOf(const Array& array) {
+  size_t count = 1;
+  for (const int64_t dim : array.shape) count *= static_cast<size_t>(dim);
+  return count;
+}
+
 TensorView ViewTensor(const Ort::Value& value, const std::string& name) {
   const auto info = value.GetTensorTypeAndShapeInfo();
   TensorView view;
-  view.dtype = static_cast<DType>(info.GetElementType());
-  if (DTypeSize(view.dtype) == 0) {
+  view.dtype = FromRuntimeType(info.GetElementType());
+  view.shape = info.GetShape();
+  view.count = info.GetElementCount();
+  if (view.dtype == DType::kString) {
+    CopyStrings(value, &view);
+    return view;
+  }
+  if (DTypeBits(view.dtype) == 0) {
     throw BadInput(
         fmt::format("output {} has type {}, which can't be compared", name, DTypeName(view.dtype)));
   }
-  view.shape = info.GetShape();
-  view.count = info.GetElementCount();
   view.data = value.GetTensorRawData();
+  view.size = ArrayBytes(view.dtype, view.shape, name);
   return view;
 }
 
 Array CopyTensor(const TensorView& view) {
   const auto* bytes = static_cast<const std::byte*>(view.data);
-  return {view.dtype, view.shape, {bytes, bytes + view.count * DTypeSize(view.dtype)}};
+  return {view.dtype, view.shape, {bytes, bytes + view.size}};
 }
 
 Error NotComparable(const std::string& name) {
@@ -33,6 +59,20 @@ Error NotComparable(const std::string& name) {
 }
 
 }  // namespace
+
+ONNXTensorElementDataType RuntimeType(DType dtype) {
+  for (const auto& [ours, theirs] : kRenumbered) {
+    if (ours == dtype) return static_cast<ONNXTensorElementDataType>(theirs);
+  }
+  return static_cast<ONNXTensorElementDataType>(dtype);
+}
+
+DType FromRuntimeType(ONNXTensorElementDataType type) {
+  for (const auto& [ours, theirs] : kRenumbered) {
+    if (theirs == static_cast<int>(type)) return ours;
+  }
+  return static_cast<DType>(type);
+}
 
 void RequireComparableOutputs(const Model& model) {
   for (const auto& output : model.proto().graph().output()) {
@@ -66,7 +106,7 @@ OutputView View(const OutputValue& value) {
   view.sequence = value.sequence;
   for (const Array& array : value.tensors) {
     view.tensors.push_back(
-        {array.dtype, array.shape, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype)});
+        {array.dtype, array.shape, array.bytes.data(), CountOf(array), array.bytes.size(), nullptr});
   }
   return view;
 }

@@ -11,6 +11,7 @@
 #include <thread>
 #include <unordered_set>
 
+#include "data/array.h"
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
 #include "runtime/chain_op.h"
@@ -30,15 +31,11 @@ int ThreadsOf(const SessionOptions& options) {
 }
 
 Error Refused(const std::string& path, const std::string& message) {
-  // ONNX Runtime's own words for an operator that it has no kernel or schema for.
-  for (const char* sign :
-       {"is not a registered function/op", "No Op registered for", "Could not find an implementation for"}) {
-    if (message.find(sign) != std::string::npos) {
-      return BadInput(
-          fmt::format("{}: ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
-                      "--custom-ops LIB.so",
-                      path, message));
-    }
+  if (SaysLacking(message)) {
+    return BadInput(
+        fmt::format("{}: ONNX Runtime lacks an operator of this model: {}; load a library that has it with "
+                    "--custom-ops LIB.so",
+                    path, message));
   }
   return BadInput(fmt::format("ONNX Runtime refuses {}: {}", path, message));
 }
@@ -66,6 +63,13 @@ std::unordered_set<std::string> KeptWeights(const onnx::ModelProto& proto) {
 
 }  // namespace
 
+bool SaysLacking(const std::string& message) {
+  static constexpr std::string_view kSigns[] = {"is not a registered function/op", "No Op registered for",
+                                                "Could not find an implementation for", "Kernel not found"};
+  return std::any_of(std::begin(kSigns), std::end(kSigns),
+                     [&](std::string_view sign) { return message.find(sign) != std::string::npos; });
+}
+
 bool ServesTwoSessions(int threads) { return Threads(threads) >= 2; }
 
 namespace {
@@ -74,7 +78,28 @@ namespace {
 Ort::Value Wrap(DType dtype, const std::vector<int64_t>& shape, std::span<const std::byte> bytes) {
   static const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
   return Ort::Value::CreateTensor(memory, const_cast<std::byte*>(bytes.data()), bytes.size(), shape.data(),
-                                  shape.size(), static_cast<ONNXTensorElementDataType>(dtype));
+                                  shape.size(), RuntimeType(dtype));
+}
+
+Ort::Value MakeStrings(const Array& array) {
+  Ort::Value value = Ort::Value::CreateTensor(Ort::AllocatorWithDefaultOptions(), array.shape.data(),
+                                              array.shape.size(), ONNX_TENSOR_ELEMENT_DATA_TYPE_STRING);
+  std::vector<const char*> texts;  // Each ends with a zero byte where it lies.
+  for (const std::string_view text : StringsOf(array.bytes)) texts.push_back(text.data());
+  if (!texts.empty()) value.FillStringTensor(texts.data(), texts.size());
+  return value;
+}
+
+Ort::Value MakeValue(const Array& array) {
+  if (array.dtype == DType::kString) return MakeStrings(array);
+  return Wrap(array.dtype, array.shape, array.bytes);
+}
+
+Ort::Value MakeValue(const NamedArray& input) {
+  if (!input.sequence) return MakeValue(input.array);
+  std::vector<Ort::Value> elements;
+  for (const Array& array : *input.sequence) elements.push_back(MakeValue(array));
+  return Ort::Value::CreateSequence(elements);
 }
 
 /// While ONNX Runtime copies and packs weights, gives back what it has read of the mapped file: else the
@@ -178,16 +203,21 @@ Session::~Session() = default;
 DType Session::output_dtype(size_t index) const {
   const auto type = session_->GetOutputTypeInfo(index);
   if (type.GetONNXType() != ONNX_TYPE_TENSOR) return DType::kUndefined;
-  return static_cast<DType>(type.GetTensorTypeAndShapeInfo().GetElementType());
+  return FromRuntimeType(type.GetTensorTypeAndShapeInfo().GetElementType());
 }
 
 std::vector<Ort::Value> Session::Run(const Sample& sample) {
   ThrowIfInterrupted();
   std::vector<const char*> input_names;
   std::vector<Ort::Value> inputs;
-  for (const NamedArray& input : sample.inputs) {
-    input_names.push_back(input.name.c_str());
-    inputs.push_back(Wrap(input.array.dtype, input.array.shape, input.array.bytes));
+  try {
+    for (const NamedArray& input : sample.inputs) {
+      input_names.push_back(input.name.c_str());
+      inputs.push_back(MakeValue(input));
+    }
+  } catch (const Ort::Exception& error) {
+    throw BadInput(fmt::format("sample {}: ONNX Runtime can't be given {}: {}", sample.name,
+                               input_names.back(), error.what()));
   }
   for (const SessionWeight& weight : fed_) {
     input_names.push_back(weight.name.c_str());

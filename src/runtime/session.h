@@ -25,6 +25,9 @@ struct SessionOptions {
   TapHandler* taps = nullptr;  ///< Must outlive the session.
 };
 
+/// Whether ONNX Runtime's words say that it has no kernel or no schema for an operator.
+bool SaysLacking(const std::string& message);
+
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
 bool ServesTwoSessions(int threads);
 

@@ -11,8 +11,9 @@ namespace {
 
 std::string ShapeKey(const Sample& sample) {
   std::map<std::string, std::string> shapes;
-  for (const NamedArray& input : sample.inputs)
-    shapes[input.name] = fmt::format("{}", fmt::join(input.array.shape, "x"));
+  for (const NamedArray& input : sample.inputs) {
+    if (!input.sequence) shapes[input.name] = fmt::format("{}", fmt::join(input.array.shape, "x"));
+  }
   std::string key;
   for (const auto& [name, shape] : shapes) key += name + ":" + shape + ";";
   return key;
@@ -41,7 +42,7 @@ void SessionCache::MakeFor(const Sample& sample) {
   SessionModel fixed = model_;
   for (auto& input : *fixed.proto.mutable_graph()->mutable_input()) {
     for (const NamedArray& given : sample.inputs) {
-      if (given.name != input.name()) continue;
+      if (given.name != input.name() || !input.type().has_tensor_type()) continue;
       auto* shape = input.mutable_type()->mutable_tensor_type()->mutable_shape();
       shape->clear_dim();
       for (const int64_t dim : given.array.shape) shape->add_dim()->set_dim_value(dim);

@@ -49,6 +49,7 @@ bool OneAtATime(const Model& model, const CheckOptions& options) {
 
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
     : model_(original),
+      allow_nan_(options.allow_nan),
       kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
                                                                               : nullptr),
       names_(OutputNames(original)) {
@@ -68,7 +69,7 @@ void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
   for (uint64_t i = 0; i < samples.size(); ++i) {
     ThrowIfInterrupted();
     const Sample sample = reader.Next();
-    ValidateSample(sample, inputs);
+    ValidateSample(sample, inputs, allow_nan_);
     store->Add(Run(i, sample).views);
     progress->Step();
   }

@@ -53,6 +53,7 @@ class Reference {
 
  private:
   const Model& model_;
+  const bool allow_nan_;
   const KeptOutputs* kept_;
   std::unique_ptr<OutputStore> store_;
   std::vector<std::string> names_;

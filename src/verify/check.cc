@@ -12,9 +12,9 @@
 
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
-#include "model/runnable.h"
 #include "model/walk.h"
 #include "runtime/provider.h"
+#include "runtime/written_out.h"
 #include "verify/candidate.h"
 #include "verify/finite_before.h"
 #include "verify/on_device.h"
@@ -78,6 +78,7 @@ std::optional<RangeTable> RangesForBlame(const Model& original, const SampleSour
   ScanOptions scan;
   scan.threads = options.threads;
   scan.low_memory = options.low_memory;
+  scan.allow_nan = options.allow_nan;
   scan.custom_op_libraries = options.custom_op_libraries;
   return Scan(original, samples, scan, &silent);
 }
@@ -160,7 +161,7 @@ class Course {
     for (uint64_t i = 0; i < samples_.size(); ++i) {
       ThrowIfInterrupted();
       const Sample sample = samples_.Read(i);
-      ValidateSample(sample, inputs_);
+      ValidateSample(sample, inputs_, options_.allow_nan);
       const RunOutputs expected = reference_.Run(i, sample);
       if (!recorded_) recorder_.Add(reference_.names(), expected);
       std::vector<std::future<void>> others;  // Ends those that still run where one throws.
@@ -225,8 +226,8 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   RequireProvider(options.provider);
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
-  const std::optional<Model> part = RunnablePart(whole, custom_ops),
-                             fixed_part = RunnablePart(whole_fixed, custom_ops);
+  const std::optional<Model> part = RunnableForm(whole, custom_ops, Types::kItsOwn),
+                             fixed_part = RunnableForm(whole_fixed, custom_ops, Types::kEmulated);
   const Model& original = part ? *part : whole;
   const Model& fixed = fixed_part ? *fixed_part : whole_fixed;
   RequireSameInterface(original, fixed);

@@ -93,14 +93,19 @@ SampleError CompareFloats(const OutputView& reference, const OutputView& output,
   return {sample, rel_l2, sums.max_abs, sums.new_nonfinite, 0, 0.0, right};
 }
 
-/// Elements that differ.
+/// Elements that differ; of those that are packed into bytes, the bytes.
 uint64_t CountFlips(const TensorView& reference, const TensorView& output) {
-  const size_t size = DTypeSize(reference.dtype);
   uint64_t flips = 0;
-  for (size_t i = 0; i < reference.count; ++i) {
-    const auto* expected = static_cast<const std::byte*>(reference.data) + i * size;
-    flips += std::memcmp(expected, static_cast<const std::byte*>(output.data) + i * size, size) != 0 ? 1 : 0;
+  const auto* expected = static_cast<const std::byte*>(reference.data);
+  const auto* found = static_cast<const std::byte*>(output.data);
+  if (reference.dtype == DType::kString) {
+    const auto one = StringsOf({expected, reference.size}), other = StringsOf({found, output.size});
+    for (size_t i = 0; i < one.size(); ++i) flips += i < other.size() && one[i] == other[i] ? 0 : 1;
+    return flips;
   }
+  const size_t size = std::max<size_t>(DTypeSize(reference.dtype), 1);
+  for (size_t at = 0; at < reference.size; at += size)
+    flips += std::memcmp(expected + at, found + at, size) != 0 ? 1 : 0;
   return flips;
 }
 

@@ -118,6 +118,7 @@ bool IsVisible(const TensorInfo& tensor) {
 SessionModel WidenedModel(const Model& typed, WeightOptions options, WidenedWeights* shared) {
   options.adapt = [&](SessionWeight* weight) { WidenWeight(weight, shared); };
   SessionModel session = MakeSessionModel(typed, options);
+  DeclareBodyShapes(typed.index(), &session.proto);  // With their types, which are then widened.
   for (onnx::GraphProto* graph : AllGraphs(session.proto.mutable_graph())) WidenGraph(graph);
   ForEachMutableTensorConstant(session.proto.mutable_graph(),
                                [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
@@ -230,7 +231,6 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   WeightOptions weights;
   weights.feed = feed;
   SessionModel session = WidenedModel(typed, weights, shared);
-  DeclareBodyShapes(index, &session.proto);
   InsertRounding(index, *rounder, &session);
   return session;
 }
@@ -244,7 +244,6 @@ SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, R
   weights.large_16_bit = 0;
   weights.feed = feed;
   SessionModel session = WidenedModel(typed, weights, nullptr);
-  DeclareBodyShapes(index, &session.proto);
   for (const TensorInfo& tensor : index.tensors()) {
     const bool weight = tensor.kind == TensorKind::kConstant && tensor.graph == 0 && tensor.data != nullptr &&
                         IsSixteenBit(tensor.dtype);

@@ -4,7 +4,7 @@
 #include <numeric>
 
 #include "halfsafe/error.h"
-#include "model/runnable.h"
+#include "runtime/written_out.h"
 
 namespace halfsafe {
 
@@ -12,7 +12,8 @@ Judge::Judge(const Model& original, const SampleSource& samples, const CheckOpti
              uint64_t hardest)
     : samples_(samples),
       options_(options),
-      part_(RunnablePart(ReferenceOf(original, options), !options.custom_op_libraries.empty())),
+      part_(
+          RunnableForm(ReferenceOf(original, options), !options.custom_op_libraries.empty(), Types::kItsOwn)),
       same_shapes_(SameShapes(samples)),
       reference_(part_ ? *part_ : ReferenceOf(original, options), options, same_shapes_),
       order_(samples.size()) {
@@ -29,7 +30,8 @@ bool Judge::Right(const Model& fixed) {
 }
 
 bool Judge::AllRight(const Model& fixed, std::vector<uint64_t>* open, Progress* progress) {
-  const std::optional<Model> part = RunnablePart(fixed, !options_.custom_op_libraries.empty());
+  const std::optional<Model> part =
+      RunnableForm(fixed, !options_.custom_op_libraries.empty(), Types::kEmulated);
   Candidate candidate(part ? *part : fixed, options_, same_shapes_, false, nullptr);
   progress->Begin("recheck", open->size());
   auto next = open->begin();

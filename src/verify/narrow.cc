@@ -29,10 +29,10 @@ std::vector<size_t> WideForTheirError(const Plan& plan) {
   return entries;
 }
 
-/// The plan with all of these in FP16: what of it is FP32 is then the probe's to choose.
+/// The plan with all of these in 16 bits: what of it is FP32 is then the probe's to choose.
 Plan AllTakenBack(const Plan& plan, const std::vector<size_t>& entries) {
   Plan changed = plan;
-  Set(&changed, entries, Precision::kFp16);
+  Set(&changed, entries, plan.half);
   return changed;
 }
 
@@ -40,7 +40,7 @@ Plan AllTakenBack(const Plan& plan, const std::vector<size_t>& entries) {
 /// decides.
 class Narrower : public ProbeTrial {
  public:
-  /// `narrow` has all of them in FP16, and `probe` is of that plan.
+  /// `narrow` has all of them in 16 bits, and `probe` is of that plan.
   Narrower(const Model& original, const Plan& narrow, std::optional<double> seconds, Clock::time_point start,
            Judge* judge, Probe* probe, Progress* progress)
       : ProbeTrial(probe),
@@ -100,7 +100,7 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   for (const size_t entry : entries) {
     if (std::find(minimum.left.begin(), minimum.left.end(), entry) != minimum.left.end()) continue;
     NodePlan& node = plan->nodes[entry];
-    node.precision = Precision::kFp16;
+    node.precision = plan->half;
     node.reason = "safe";
     node.evidence = "FP32 was tried for its error and is not needed";
     result.nodes.push_back(node.name);

@@ -6,7 +6,7 @@
 #include "data/convert.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
-#include "model/runnable.h"
+#include "runtime/written_out.h"
 #include "verify/candidate.h"
 
 namespace halfsafe {
@@ -48,7 +48,8 @@ class NativeModel {
     for (NamedArray& input : typed.inputs) {
       const auto spec = std::find_if(inputs_.begin(), inputs_.end(),
                                      [&](const InputSpec& other) { return other.name == input.name; });
-      if (spec != inputs_.end()) input.array = ConvertArray(input.array, spec->dtype, input.name);
+      if (spec != inputs_.end() && !input.sequence)
+        input.array = ConvertArray(input.array, spec->dtype, input.name);
     }
     return typed;
   }
@@ -64,8 +65,8 @@ void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const 
                    const CheckOptions& options, Progress* progress, CheckResult* result) {
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
-  const std::optional<Model> part = RunnablePart(whole, custom_ops),
-                             fixed_part = RunnablePart(whole_fixed, custom_ops);
+  const std::optional<Model> part = RunnableForm(whole, custom_ops, Types::kItsOwn),
+                             fixed_part = RunnableForm(whole_fixed, custom_ops, Types::kItsOwn);
   const Model& original = part ? *part : whole;
   const bool same_shapes = SameShapes(samples);
   Reference reference(original, options, same_shapes);

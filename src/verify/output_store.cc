@@ -8,8 +8,7 @@ void OutputStore::Add(const std::vector<OutputView>& outputs) {
     StoredOutput& stored = sample.emplace_back();
     stored.sequence = output.sequence;
     for (const TensorView& tensor : output.tensors) {
-      const std::span bytes(static_cast<const std::byte*>(tensor.data),
-                            tensor.count * DTypeSize(tensor.dtype));
+      const std::span bytes(static_cast<const std::byte*>(tensor.data), tensor.size);
       stored.tensors.push_back({tensor.dtype, tensor.shape, file_.Append(bytes), bytes.size()});
     }
   }

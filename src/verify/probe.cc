@@ -6,8 +6,8 @@
 
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
-#include "model/runnable.h"
 #include "plan/work.h"
+#include "runtime/written_out.h"
 #include "verify/compare.h"
 
 namespace halfsafe {
@@ -64,8 +64,9 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       index_(original.index()),
       ports_(index_),
       typed_(Apply(original, plan)),
-      reference_part_(RunnablePart(ReferenceOf(original, options), !options.custom_op_libraries.empty())),
-      typed_part_(RunnablePart(typed_, !options.custom_op_libraries.empty())),
+      reference_part_(
+          RunnableForm(ReferenceOf(original, options), !options.custom_op_libraries.empty(), Types::kItsOwn)),
+      typed_part_(RunnableForm(typed_, !options.custom_op_libraries.empty(), Types::kEmulated)),
       inputs_(typed_.Inputs()),
       reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
       scaled_(Scaled(original, plan)),
@@ -193,6 +194,11 @@ Probe::Ends Probe::FindEnds(size_t rounding) const {
     if (found == entry_.end()) return std::nullopt;
     return found->second;
   };
+  // A node without a name goes by its first output, which may have another name there.
+  const auto entry_of_typed = [&](const NodeInfo& node) {
+    const bool known = entry_.contains(node.name) || index_.FindNode(node.name) >= 0;
+    return entry_of(known ? node.name : OriginalName(node.name));
+  };
   if (const int tensor = index_.FindTensor(name); tensor >= 0) {
     const TensorPorts& ports = ports_.of(tensor);
     if (ports.writer >= 0) ends.writer = entry_of(index_.node(ports.writer).name);
@@ -201,16 +207,19 @@ Probe::Ends Probe::FindEnds(size_t rounding) const {
       if (entry) ends.readers.insert(*entry);
     }
   } else {
-    // A form of some tensor that rewriting made, for those who read it.
+    // A form of some tensor that rewriting made, for those who read it; or what a node writes in place of an
+    // output of the model.
     const GraphIndex& typed = typed_.index();
     std::vector<int> forms = {typed.FindTensor(name)};
+    if (forms[0] >= 0 && typed.tensor(forms[0]).producer >= 0)
+      ends.writer = entry_of_typed(typed.node(typed.tensor(forms[0]).producer));
     while (!forms.empty()) {
       const int form = forms.back();
       forms.pop_back();
       if (form < 0) continue;
       for (const TensorUse& use : typed.tensor(form).uses) {
         const NodeInfo& reader = typed.node(use.node);
-        if (const auto entry = entry_of(reader.name)) {
+        if (const auto entry = entry_of_typed(reader)) {
           ends.readers.insert(*entry);
         } else if (index_.FindNode(reader.name) < 0) {
           forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());

@@ -200,8 +200,9 @@ std::set<size_t> Prune(Probe* probe, const std::set<size_t>& chosen, bool* minim
 }
 
 /// A node that is BF16 for its range keeps that reason: it can't be FP16 whatever its error.
-void GiveFp32(const std::string& evidence, NodePlan* node) {
-  const bool for_range = node->precision == Precision::kBf16 && node->reason != "cheaper-than-casts";
+void GiveFp32(const std::string& evidence, Precision half, NodePlan* node) {
+  const bool for_range =
+      half == Precision::kFp16 && node->precision == Precision::kBf16 && node->reason != "cheaper-than-casts";
   node->precision = Precision::kFp32;
   node->evidence = for_range ? fmt::format("{}; in BF16, {}", node->evidence, evidence) : evidence;
   if (!for_range) node->reason = "error";
@@ -236,7 +237,7 @@ Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& sample
       if (node.precision == Precision::kFp32 || !chosen.contains(entry)) continue;
       GiveFp32(fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
                            probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm)),
-               &node);
+               plan->half, &node);
       result.nodes.push_back(node.name);
     }
   }
