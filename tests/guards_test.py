@@ -63,6 +63,21 @@ class GuardTest(FixTest):
         self.assertEqual(reasons.get("node_guarded"), "constant-vanishes")
         self.assertEqual(plan["constants"], [])
 
+    def test_a_bias_that_vanishes_moves_results_less_than_rounding(self) -> None:
+        """What exporters fold BatchNormalization into has such biases where means are next to nothing."""
+        b = Builder(17)
+        b.input("x", [2, 4])
+        b.weight("w", np.eye(4) * 2)
+        b.weight("bias", [1e-9, -2e-9, 3e-9, 0])
+        b.node("Gemm", ["x", "w", "bias"], "product")
+        b.node("Relu", ["product"], "y")
+        b.output("y", [2, 4])
+        model, fixed, plan = self.save(b.model()), self.folder / "fixed.onnx", self.folder / "plan.json"
+        data = self.save_samples([{"x": np.array([[1, -1, 2, 3], [0, 0, 0, 0]], np.float32)}])
+        self.tool("fix", model, "--data", data, "-o", fixed, "--save-plan", plan, "--io", "fp16")
+        self.assertEqual({node["precision"] for node in read_json(plan)["nodes"]}, {"fp16"})
+        self.check_written(b.model(), fixed)
+
     def test_one_unit_in_the_last_place_at_most(self) -> None:
         """All FP16 values from 2^-14 on, by numpy's arithmetic."""
         values = np.arange(0x0400, 0x7C00, dtype=np.uint16).view(np.float16)

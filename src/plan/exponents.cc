@@ -1,6 +1,7 @@
 #include "plan/exponents.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -173,7 +174,8 @@ class ExponentProblem {
         AddTerm({{Variable(node.inputs[0]), 1}}, ConstantCost(*stats, true));
       } else if (port == Port::kVariance && stats != nullptr) {
         // Its variable stands for half of its exponent.
-        CostTable halves = ConstantCost(*stats, false), cost = InsertionCost(0.0);
+        const CostTable halves = ConstantCost(*stats, false);
+        CostTable cost(halves.size(), std::numeric_limits<float>::infinity());
         for (int e = -kLargestExponent / 2; e <= kLargestExponent / 2; ++e)
           cost[static_cast<size_t>(e + kLargestExponent)] =
               halves[static_cast<size_t>(2 * e + kLargestExponent)];

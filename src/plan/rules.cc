@@ -158,9 +158,32 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
   }
 }
 
+/// Which tensors' values nothing looks at: all that reads them takes their shape, or makes more of that kind.
+/// ONNX Runtime computes such shapes beforehand, and the tensors never.
+std::vector<bool> ReadForShapeAlone(const GraphIndex& index) {
+  std::vector<bool> alone(index.tensors().size(), false);
+  const auto reads_shape_alone = [&](const TensorUse& use) {
+    const NodeInfo& reader = index.node(use.node);
+    const std::string& op = reader.proto->op_type();
+    if (reader.proto->domain().empty() && (op == "Shape" || op == "Size")) return true;
+    return reader.bodies.empty() &&
+           std::all_of(reader.outputs.begin(), reader.outputs.end(),
+                       [&](int output) { return output < 0 || alone[static_cast<size_t>(output)]; });
+  };
+  for (auto node = index.nodes().rbegin(); node != index.nodes().rend(); ++node) {
+    for (const int output : node->outputs) {
+      if (output < 0 || index.tensor(output).graph_output) continue;
+      const auto& uses = index.tensor(output).uses;
+      alone[static_cast<size_t>(output)] = std::all_of(uses.begin(), uses.end(), reads_shape_alone);
+    }
+  }
+  return alone;
+}
+
 /// What no sample has shown can't be called safe: a branch never taken, a tensor that a recording lacks.
 void NotObserved(PlanContext* context, std::string_view name) {
   size_t missing = 0;
+  const std::vector<bool> shape_alone = ReadForShapeAlone(context->index);
   for (size_t id = 0; id < context->index.tensors().size(); ++id) {
     const TensorInfo& tensor = context->index.tensors()[id];
     const int number = static_cast<int>(id);
@@ -169,7 +192,7 @@ void NotObserved(PlanContext* context, std::string_view name) {
     const TensorStats* stats = context->Stats(number);
     const bool seen =
         stats != nullptr && (stats->constant || stats->count + stats->nan_count + stats->inf_count > 0);
-    if (seen || empty) continue;
+    if (seen || empty || shape_alone[id]) continue;
     ++missing;
     context->PinTensor(number, name, fmt::format("no sample showed a value of {}", tensor.name));
   }
@@ -240,12 +263,30 @@ void FoldedWeightOutOfRange(PlanContext* context, std::string_view name) {
   }
 }
 
+/// Whether all that the node does with a constant is to add it, or as a mean to subtract it. One that
+/// vanishes then moves the result by less than rounding that, or the other operand, may do. Epsilons are
+/// added too, and are above zero.
+bool IsBias(const PlanContext& context, const TensorStats& stats, int tensor, int node) {
+  const NodeScaling& scaling = context.scales.of(node);
+  const NodeInfo& info = context.index.node(node);
+  const std::string& op = info.proto->op_type();
+  const bool product =
+      std::any_of(scaling.factor.begin(), scaling.factor.end(), [](int factor) { return factor > 0; });
+  const bool sum = info.proto->domain().empty() && (op == "Add" || op == "Sub" || op == "Sum");
+  if (!product && !(sum && stats.min < 0.0)) return false;
+  for (size_t slot = 0; slot < info.inputs.size(); ++slot) {
+    const Port port = scaling.ports[slot];
+    if (info.inputs[slot] == tensor && port != Port::kTied && port != Port::kLikeFirst) return false;
+  }
+  return true;
+}
+
 /// An epsilon that FP16 turns into zero is no epsilon.
 void ConstantVanishes(PlanContext* context, std::string_view name) {
   ForEachConstantRead(*context, [&](const TensorStats& stats, int tensor, int node, int exponent) {
     const double largest = std::ldexp(stats.abs_max, -exponent);
     if (stats.count == 0 || largest == 0.0 || largest >= 0x1p-25) return;
-    if (context->guards.contains({tensor, node})) return;
+    if (context->guards.contains({tensor, node}) || IsBias(*context, stats, tensor, node)) return;
     context->PinNode(
         node, name,
         fmt::format("{} is {:.3g}{}, which FP16 makes zero", stats.name, largest, StoredTimes(exponent)));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <map>
 
 #include "halfsafe/error.h"
@@ -29,8 +30,9 @@ Session& SessionCache::For(const Sample& sample) {
   std::string shapes = ShapeKey(sample);
   if (session_ == nullptr && fixed_) {
     MakeFor(sample);
-    shapes_ = std::move(shapes);
-  } else if (session_ == nullptr || shapes != shapes_) {
+    shapes_ = shapes;
+  }
+  if (session_ == nullptr || shapes != shapes_) {
     fixed_ = false;
     session_.reset();  // Before there is another.
     session_ = std::make_unique<Session>(model_, options_);
@@ -49,14 +51,25 @@ void SessionCache::MakeFor(const Sample& sample) {
     }
   }
   // Shapes that the file states for a free batch would contradict the fixed ones, where exporters wrote them
-  // wrong.
-  fixed.proto.mutable_graph()->clear_value_info();
+  // wrong. Scalars have none.
+  auto* values = fixed.proto.mutable_graph()->mutable_value_info();
+  values->erase(std::remove_if(values->begin(), values->end(),
+                               [](const onnx::ValueInfoProto& value) {
+                                 const auto& type = value.type().tensor_type();
+                                 return !type.has_shape() || type.shape().dim_size() > 0;
+                               }),
+                values->end());
   for (auto& output : *fixed.proto.mutable_graph()->mutable_output()) {
     onnx::TypeProto* type = output.mutable_type();
     if (type->has_sequence_type()) type = type->mutable_sequence_type()->mutable_elem_type();
     if (type->has_tensor_type()) type->mutable_tensor_type()->clear_shape();
   }
-  session_ = std::make_unique<Session>(fixed, options_);
+  try {
+    session_ = std::make_unique<Session>(fixed, options_);
+  } catch (const Error& error) {
+    // A branch that these shapes never take needn't fit them, but ONNX Runtime infers shapes in it too.
+    if (error.code() != ExitCode::kBadInput) throw;
+  }
 }
 
 bool SameShapes(const SampleSource& source) {

@@ -21,6 +21,7 @@ class SessionCache {
   Session& For(const Sample& sample);
 
  private:
+  /// Leaves no session where ONNX Runtime refuses these shapes.
   void MakeFor(const Sample& sample);
 
   const SessionModel& model_;

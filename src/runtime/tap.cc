@@ -1,6 +1,7 @@
 #include "runtime/tap.h"
 
 #include <unordered_map>
+#include <unordered_set>
 
 #include "model/walk.h"
 #include "runtime/provider.h"
@@ -94,6 +95,29 @@ void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto
   attribute->set_i(id);
 }
 
+/// States that scalars are: an operator of halfsafe's is not told whether its input is one or has no known
+/// shape, and ONNX Runtime takes a size computed from an unknown shape for none.
+void DeclareScalars(const GraphIndex& index, int number, const std::function<DType(int)>& dtype_of,
+                    onnx::GraphProto* graph) {
+  std::unordered_set<std::string> declared;
+  for (const auto& value : graph->value_info()) declared.insert(value.name());
+  for (const auto& output : graph->output()) declared.insert(output.name());
+  for (const auto& node : graph->node()) {
+    for (const std::string& name : node.output()) {
+      const int id = name.empty() ? -1 : index.FindTensor(number, name);
+      if (id < 0 || !index.tensor(id).is_tensor || !index.tensor(id).has_rank) continue;
+      // A session may hold in FP32 what its model holds in 16 bits.
+      const DType own = index.tensor(id).dtype, dtype = IsSixteenBit(own) ? dtype_of(id) : own;
+      if (!index.tensor(id).shape.empty() || !IsFloat(dtype) || !declared.insert(name).second) continue;
+      onnx::ValueInfoProto* value = graph->add_value_info();
+      value->set_name(name);
+      auto* type = value->mutable_type()->mutable_tensor_type();
+      type->set_elem_type(static_cast<int>(dtype));
+      type->mutable_shape();
+    }
+  }
+}
+
 }  // namespace
 
 Parallel ParallelOf(const Ort::KernelContext& context) {
@@ -162,6 +186,7 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
       kept->Swap(&node);
       for (auto& output : *kept->mutable_output()) tap(&output);
     }
+    DeclareScalars(index, static_cast<int>(number), dtype_of, graph);
   }
   ImportTapDomain(proto);
 }
