@@ -9,12 +9,14 @@ from pathlib import Path
 import onnx
 import onnxruntime
 
-from conformance import cases, judge, run, table
+from conformance import cases, exports, judge, run, table
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["--exports"]:
+        return exports.main("".join(sys.argv[2:3]), ROOT / "docs/conformance.md")
     pattern = re.compile(sys.argv[1] if len(sys.argv) > 1 else "")
     chosen = [case for case in cases.all_cases() if pattern.search(case.id)]
     outcomes = sorted(run.run_cases(chosen), key=lambda outcome: (outcome.case, outcome.half))
@@ -27,7 +29,7 @@ def main() -> int:
         kept = table.record(outcomes, versions)
         (ROOT / "tests/data/conformance.json").write_text(table.to_json(kept), encoding="utf-8")
         page = table.to_markdown(outcomes, versions, judge.REL_L2, judge.ROUNDINGS)
-        (ROOT / "docs/conformance.md").write_text(page, encoding="utf-8")
+        (ROOT / "docs/conformance.md").write_text(exports.with_section(page), encoding="utf-8")
         print(kept["counts"])
     return any(outcome.kind in run.FAULTS for outcome in outcomes)
 

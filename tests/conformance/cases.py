@@ -20,6 +20,10 @@ DATA = Path(onnx.__file__).parent / "backend/test/data"
 FOLDERS = ("simple", "pytorch-converted", "pytorch-operator")
 
 
+# What a value may be off by, in roundings of the largest of its tensor.
+ROUNDINGS = 32
+
+
 @dataclass(frozen=True)
 class Case:
     """A model with samples. Values stand in the order of the model's inputs and outputs."""
@@ -30,6 +34,7 @@ class Case:
     samples: Sequence[Sequence[Value]]
     # For each sample, what the model has to give; None: what ONNX Runtime gives in FP32.
     expected: Sequence[Sequence[Value]] | None = None
+    roundings: int = ROUNDINGS
 
     @property
     def id(self) -> str:

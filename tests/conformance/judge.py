@@ -14,12 +14,11 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import fp16_reference
-from conformance.cases import Case, Value, as_tensor, runtime_inputs
+from conformance.cases import ROUNDINGS, Case, Value, as_tensor, runtime_inputs
 
 # What a value may be off by, as a share of the largest of its tensor, and the whole tensor in relative L2 norm. Inputs and
 # weights are rounded, which operators may magnify: 32 roundings of a half. The norm is what halfsafe promises, and half of
 # it again, for kernels that add up in another order or in 16 bits.
-ROUNDINGS = 32
 UNIT = {"fp16": 2.0**-11, "bf16": 2.0**-8}
 REL_L2 = 0.015
 # What two runtimes differ by in FP32.
@@ -165,7 +164,7 @@ def _without_notes(model: ModelProto) -> bytes:
 
 def judge_outputs(case: Case, original: ModelProto, fixed: ModelProto, half: str) -> tuple[str, str]:
     """What is wrong with the fixed model's results, and the engine that gave them."""
-    tolerance = Tolerance(REL_L2, ROUNDINGS * UNIT[half])
+    tolerance = Tolerance(REL_L2, case.roundings * UNIT[half])
     engine = ""
     for index, inputs in enumerate(case.samples):
         try:

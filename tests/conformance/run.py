@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import subprocess
 import tempfile
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -40,6 +41,8 @@ class Outcome:
     engine: str = ""  # What the judge ran the fixed model with.
     precisions: dict[str, int] = field(default_factory=dict)  # Nodes of the plan in each.
     evidence: tuple[str, ...] = ()  # Of a case that is wholly FP32: what the plan says of its nodes.
+    seconds: float = 0.0  # What fix took.
+    error: float | None = None  # The worst relative L2 error of an output, as fix states it; None where it isn't finite.
 
 
 # right: some node is in 16 bits, and the results are right. fp32: none is, and the plan says why. refused: exit code 3
@@ -86,11 +89,13 @@ def _run(case: Case, half: str, folder: Path, options: Sequence[str]) -> Outcome
     write_samples(case, original, folder / "samples")
     fixed, plan, result = folder / "fixed.onnx", folder / "plan.json", folder / "result.json"
     data = ["--data", str(folder / "samples")] if cases.runtime_inputs(original) else ["--random", "1"]
+    start = time.monotonic()
     try:
         done = _tool("fix", str(path), *data, "-o", str(fixed), "--save-plan", str(plan), "--json", str(result), "--quiet",
                      "--threads", "1", "--half", half, *options)
     except subprocess.TimeoutExpired:
         return Outcome(case.id, half, "crash", f"no end after {TIMEOUT} s")
+    seconds = time.monotonic() - start
     said = done.stderr.replace(f"{folder}/", "").replace(f"{path.parent}/", "").strip()
     if done.returncode == REFUSED and said:
         return Outcome(case.id, half, "refused", said)
@@ -98,7 +103,13 @@ def _run(case: Case, half: str, folder: Path, options: Sequence[str]) -> Outcome
         return Outcome(case.id, half, "crash", f"exit code {done.returncode}: {said[-2000:]}")
     if done.returncode == 1:
         return Outcome(case.id, half, "not-right", failure(json.loads(result.read_text())))
-    return judged(case, half, path, original, fixed, json.loads(plan.read_text()))
+    outcome = judged(case, half, path, original, fixed, json.loads(plan.read_text()))
+    return dataclasses.replace(outcome, seconds=seconds, error=worst_error(json.loads(result.read_text())))
+
+
+def worst_error(result: dict[str, Any]) -> float | None:
+    fixed = result["fixed_model"]  # None where all is FP32.
+    return max((output["rel_l2"] for output in fixed["outputs"] if output["rel_l2"] is not None), default=None) if fixed else 0.0
 
 
 def _tool(*arguments: str) -> subprocess.CompletedProcess[str]:
