@@ -62,6 +62,8 @@ struct Plan {
 
   /// Nodes of one precision, in graph order.
   std::vector<const NodePlan*> NodesIn(Precision precision) const;
+  /// Whether no node is in 16 bits.
+  bool OnlyFp32() const;
 };
 
 /// What a node, or a fused layer named "a + b" after its nodes, takes on a GPU in microseconds.
@@ -119,6 +121,10 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
 /// The plan for a model of which no node can be in this 16-bit type, whatever its tensors hold; nothing for
 /// any other.
 std::optional<Plan> PlanForNothing(const Model& model, Precision half);
+
+/// Leaves out of a plan without nodes in 16 bits what only such nodes need: exponents, and changes of
+/// constants. Returns whether there was any.
+bool DropUnused(Plan* plan);
 
 /// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become
 /// +-65504, as everywhere when Apply converts them.

@@ -20,7 +20,7 @@ struct NodeFindings {
   std::string evidence;   ///< NodePlan's.
   std::string rescaled;   ///< Results, constants and attributes that have another power of two.
   std::string constants;  ///< Constants that it reads and whose values were changed.
-  std::string inserted;   ///< Of a Cast, multiplication or clamp that the original doesn't have: what for.
+  std::string inserted;  ///< Of a node that the original doesn't have, as a Cast or multiplication: what for.
 };
 
 /// The findings in a node's metadata.

@@ -217,7 +217,12 @@ void Model::Prepare() {
   };
   auto sparse = MakeDense(path.string(), read, &impl.proto);
   if (!sparse.empty()) impl.sparse = std::make_shared<const std::vector<SparseConstant>>(std::move(sparse));
-  ForEachTensorConstant(impl.proto.graph(), open);
+  ForEachMutableTensorConstant(impl.proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
+    open(*tensor);
+    // Shape inference reads shapes, axes and the like, and follows no reference.
+    if (IsExternal(*tensor) && TensorByteSize(*tensor) <= kSmallTensor)
+      PutInside(impl.BytesInFile(*tensor, ReadReference(*tensor)), tensor);
+  });
 }
 
 const onnx::ModelProto& Model::proto() const { return impl_->proto; }

@@ -3,6 +3,7 @@
 #include <onnx/onnx_pb.h>
 
 #include "base/file.h"
+#include "model/graph_index.h"
 #include "model/test_support.h"
 
 namespace halfsafe {
@@ -43,6 +44,29 @@ TEST(Model, ParsedFindsExternalDataBesideItsPath) {
   const Model parsed = Model::Parse(Bytes(bytes), folder / "any name");
   EXPECT_EQ(ReadFloats(parsed, parsed.proto().graph().initializer(0)), std::vector<float>({1, 2, 3, 4}));
   ExpectBad([&] { Model::Parse(Bytes(bytes), folder / "elsewhere" / "any name"); }, {"any name", "weights"});
+}
+
+TEST(Model, ShapeInferenceSeesSmallExternalTensors) {
+  const TempFolder folder;
+  onnx::ModelProto proto = ParsedProto(R"(<ir_version: 8, opset_import: ["" : 17]>
+    g (float[4] x) => (float[n] y) <int64[1] begin = {1}, int64[1] end = {3}> {
+      part = Slice(x, begin, end)
+      y = Relu(part)
+    })");
+  for (auto& tensor : *proto.mutable_graph()->mutable_initializer()) {
+    const int64_t value = tensor.int64_data(0);
+    WriteText(folder / tensor.name(), std::string(reinterpret_cast<const char*>(&value), sizeof(value)));
+    tensor.clear_int64_data();
+    tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+    auto* location = tensor.add_external_data();
+    location->set_key("location");
+    location->set_value(tensor.name());
+  }
+  const std::string bytes = proto.SerializeAsString();
+  const Model model = Model::Parse(Bytes(bytes), folder / "model.onnx");
+  const TensorInfo& part = model.index().tensor(model.index().FindTensor("part"));
+  EXPECT_EQ(part.dtype, DType::kFloat);
+  EXPECT_EQ(part.shape, std::vector<int64_t>({2}));
 }
 
 TEST(Model, RefusesBytesThatAreNoModel) {

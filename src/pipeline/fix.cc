@@ -42,11 +42,6 @@ struct Repaired {
   Narrowing narrowing;
 };
 
-bool OnlyFp32(const Plan& plan) {
-  return std::none_of(plan.nodes.begin(), plan.nodes.end(),
-                      [](const NodePlan& node) { return node.precision != Precision::kFp32; });
-}
-
 /// What comes of a model of which nothing can be in 16 bits, nor therefore be wrong.
 FixResult FixNothing(const Model& model, uint64_t samples, Plan plan, Progress* progress) {
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
@@ -97,12 +92,7 @@ Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, C
     narrowing = Narrow(model, &repaired.plan, samples, result, check, budget, progress);
     if (!narrowing.nodes.empty()) check_again();
   }
-  if (OnlyFp32(repaired.plan) && !(repaired.plan.tensors.empty() && repaired.plan.constants.empty())) {
-    // Powers of two and changed constants are for nodes in 16 bits.
-    repaired.plan.tensors.clear();
-    repaired.plan.constants.clear();
-    check_again();
-  }
+  if (DropUnused(&repaired.plan)) check_again();
   result.plain = plain;
   return repaired;
 }
@@ -183,7 +173,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
     check.provider = options.check.provider;
   }
 
-  const bool only_fp32 = OnlyFp32(repaired.plan);
+  const bool only_fp32 = repaired.plan.OnlyFp32();
   FixResult fix{std::move(ranges),
                 std::move(repaired.plan),
                 std::move(repaired.fixed),

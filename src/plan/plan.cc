@@ -215,6 +215,18 @@ std::vector<const NodePlan*> Plan::NodesIn(Precision precision) const {
   return found;
 }
 
+bool Plan::OnlyFp32() const {
+  return std::all_of(nodes.begin(), nodes.end(),
+                     [](const NodePlan& node) { return node.precision == Precision::kFp32; });
+}
+
+bool DropUnused(Plan* plan) {
+  if (!plan->OnlyFp32() || (plan->tensors.empty() && plan->constants.empty())) return false;
+  plan->tensors.clear();
+  plan->constants.clear();
+  return true;
+}
+
 Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options) {
   if (ranges.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
@@ -246,7 +258,9 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   if (options.half == Precision::kFp16) WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
   const PrecisionProblem problem = MakeProblem(context, costs, io);
-  return Finish(context, problem, Cheapest(problem), std::move(io));
+  Plan plan = Finish(context, problem, Cheapest(problem), std::move(io));
+  DropUnused(&plan);
+  return plan;
 }
 
 std::optional<Plan> PlanForNothing(const Model& model, Precision half) {

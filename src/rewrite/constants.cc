@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "halfsafe/error.h"
+#include "halfsafe/rewrite.h"
 #include "model/external_data.h"
 #include "model/walk.h"
 #include "rewrite/rewriter.h"
@@ -58,7 +59,13 @@ class Constant {
       graph()->add_initializer()->Swap(&copy);
       return name;
     }
-    auto* attribute = rewriter_->InsertBehind(info_, "Constant", name, name).add_attribute();
+    onnx::NodeProto& node = rewriter_->InsertBehind(info_, "Constant", name, name);
+    const std::string times = form.exponent == 0 ? "" : fmt::format(" times 2^{}", -form.exponent);
+    NodeFindings findings;
+    findings.inserted =
+        fmt::format("{}{} in {}, as its readers here take it", info_.name, times, DTypeName(form.dtype));
+    SetFindings(findings, &node);
+    auto* attribute = node.add_attribute();
     attribute->set_name("value");
     attribute->set_type(onnx::AttributeProto::TENSOR);
     attribute->mutable_t()->Swap(&copy);

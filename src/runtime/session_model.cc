@@ -1,6 +1,7 @@
 #include "runtime/session_model.h"
 
 #include <algorithm>
+#include <span>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -48,6 +49,19 @@ void RestoreOtherTensors(const Model& model,
 /// Weights of a large model up to this size are copied and packed like any other: they don't matter.
 constexpr size_t kSmallToCopy = 64 << 10;
 
+/// Lists a weight among the graph's inputs, where it may be already, with a default value.
+void AddInput(const std::string& name, DType dtype, std::span<const int64_t> shape, onnx::GraphProto* graph) {
+  const auto listed = std::find_if(graph->input().begin(), graph->input().end(),
+                                   [&](const auto& input) { return input.name() == name; });
+  if (listed != graph->input().end()) return;
+  auto* input = graph->add_input();
+  input->set_name(name);
+  auto* type = input->mutable_type()->mutable_tensor_type();
+  type->set_elem_type(static_cast<int>(dtype));
+  type->mutable_shape();
+  for (const int64_t dim : shape) type->mutable_shape()->add_dim()->set_dim_value(dim);
+}
+
 /// Turns the main graph's Constant nodes into initializers. Returns where the data of all initializers lies.
 std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitializers(
     const Model& model, onnx::GraphProto* graph) {
@@ -67,6 +81,12 @@ std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitial
     initializer->Swap(const_cast<onnx::AttributeProto*>(FindAttribute(nodes.Get(i), "value"))->mutable_t());
     initializer->set_name(original.output(0));
     sources[original.output(0)] = &value->t();
+    // Before IR version 4 every initializer has to be listed; ONNX Runtime insists where nothing reads it.
+    if (model.proto().ir_version() < 4) {
+      const onnx::TensorProto& tensor = value->t();
+      AddInput(original.output(0), static_cast<DType>(tensor.data_type()),
+               std::span(tensor.dims().data(), static_cast<size_t>(tensor.dims_size())), graph);
+    }
   }
   return sources;
 }
@@ -99,18 +119,6 @@ bool IsLookedUp(const Model& model, const std::string& name) {
            const onnx::NodeProto& node = *index.node(use.node).proto;
            return node.op_type() == "Gather" && node.domain().empty() && use.slot == 0;
          });
-}
-
-/// Makes a weight that each run is given an input of the graph; it may be one already, with a default value.
-void AddInput(const SessionWeight& weight, onnx::GraphProto* graph) {
-  const auto listed = std::find_if(graph->input().begin(), graph->input().end(),
-                                   [&](const auto& input) { return input.name() == weight.name; });
-  if (listed != graph->input().end()) return;
-  auto* input = graph->add_input();
-  input->set_name(weight.name);
-  auto* type = input->mutable_type()->mutable_tensor_type();
-  type->set_elem_type(static_cast<int>(weight.dtype));
-  for (const int64_t dim : weight.shape) type->mutable_shape()->add_dim()->set_dim_value(dim);
 }
 
 /// Says that the values are handed over beside the graph.
@@ -173,7 +181,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
     weight.fed = size > kSmallToCopy && IsFloat(weight.dtype) && options.feed != Feed::kOfNone &&
                  (IsLookedUp(model, weight.name) || (feed && MayBeInput(model, weight.name)));
     if (weight.fed) {
-      AddInput(weight, graph);
+      AddInput(weight.name, weight.dtype, weight.shape, graph);
     } else {
       ReferToMemory(&initializer);
       graph->add_initializer()->Swap(&initializer);

@@ -1,5 +1,9 @@
 #include "runtime/tap.h"
 
+#ifdef __SANITIZE_THREAD__
+#include <sanitizer/tsan_interface.h>
+#endif
+
 #include <unordered_map>
 #include <unordered_set>
 
@@ -118,13 +122,30 @@ void DeclareScalars(const GraphIndex& index, int number, const std::function<DTy
   }
 }
 
+// What one thread did before HandOver, another one sees behind TakeOver. ONNX Runtime sees to that where it
+// shares work among its threads; the thread sanitizer has to be told, because it can't look into that
+// library.
+#ifdef __SANITIZE_THREAD__
+void HandOver(const void* work) { __tsan_release(const_cast<void*>(work)); }
+void TakeOver(const void* work) { __tsan_acquire(const_cast<void*>(work)); }
+#else
+void HandOver(const void*) {}
+void TakeOver(const void*) {}
+#endif
+
 }  // namespace
 
 Parallel ParallelOf(const Ort::KernelContext& context) {
   return [&context](size_t tasks, const std::function<void(size_t)>& task) {
+    HandOver(&task);
     context.ParallelFor(
-        [](void* work, size_t index) { (*static_cast<const std::function<void(size_t)>*>(work))(index); },
+        [](void* work, size_t index) {
+          TakeOver(work);
+          (*static_cast<const std::function<void(size_t)>*>(work))(index);
+          HandOver(work);
+        },
         tasks, 0, const_cast<std::function<void(size_t)>*>(&task));
+    TakeOver(&task);
   };
 }
 

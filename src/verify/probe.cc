@@ -45,6 +45,22 @@ std::optional<Model> Scaled(const Model& original, const Plan& plan) {
   return Apply(original, fp32);
 }
 
+/// Per node of `typed`, the node of the original that it was, by their order in each graph: one that writes
+/// in another form than the original's output is to have has another name for it, and may go by that.
+std::vector<int> Originals(const GraphIndex& original, const GraphIndex& typed) {
+  std::vector<std::vector<int>> left;
+  for (size_t graph = 0; graph < original.graphs().size(); ++graph)
+    left.push_back(original.NodesOf(static_cast<int>(graph)));
+  std::vector<size_t> next(left.size(), 0);
+  std::vector<int> originals;
+  for (const NodeInfo& node : typed.nodes()) {
+    const auto graph = static_cast<size_t>(node.graph);
+    const bool inserted = !FindingsOf(*node.proto).inserted.empty();
+    originals.push_back(inserted ? -1 : left.at(graph).at(next[graph]++));
+  }
+  return originals;
+}
+
 }  // namespace
 
 uint64_t WorstSample(const SampleSource& samples, const ModelErrors& errors) {
@@ -67,6 +83,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       reference_part_(
           RunnableForm(ReferenceOf(original, options), !options.custom_op_libraries.empty(), Types::kItsOwn)),
       typed_part_(RunnableForm(typed_, !options.custom_op_libraries.empty(), Types::kEmulated)),
+      originals_(Originals(index_, typed_.index())),
       inputs_(typed_.Inputs()),
       reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
       scaled_(Scaled(original, plan)),
@@ -186,50 +203,57 @@ double Probe::Run(Lane* lane, const Roundings& on) const {
   return FarthestOutput(errors, options_.tolerance);
 }
 
+std::optional<size_t> Probe::EntryOf(int node) const {
+  const auto found = node < 0 ? entry_.end() : entry_.find(index_.node(node).name);
+  if (found == entry_.end()) return std::nullopt;
+  return found->second;
+}
+
 Probe::Ends Probe::FindEnds(size_t rounding) const {
-  const std::string& name = rounder_.tensors[rounding].name;
+  const GraphIndex& typed = typed_.index();
+  const int rounded = typed.FindTensor(rounder_.tensors[rounding].name);
+  const TensorInfo& info = typed.tensor(rounded);
+  const int writer = info.producer < 0 ? -1 : originals_[static_cast<size_t>(info.producer)];
   Ends ends;
-  const auto entry_of = [&](const std::string& node) -> std::optional<size_t> {
-    const auto found = entry_.find(node);
-    if (found == entry_.end()) return std::nullopt;
-    return found->second;
-  };
-  // A node without a name goes by its first output, which may have another name there.
-  const auto entry_of_typed = [&](const NodeInfo& node) {
-    const bool known = entry_.contains(node.name) || index_.FindNode(node.name) >= 0;
-    return entry_of(known ? node.name : OriginalName(node.name));
-  };
-  if (const int tensor = index_.FindTensor(name); tensor >= 0) {
-    const TensorPorts& ports = ports_.of(tensor);
-    if (ports.writer >= 0) ends.writer = entry_of(index_.node(ports.writer).name);
-    for (const int reader : ports.readers) {
-      const auto entry = reader >= 0 ? entry_of(index_.node(reader).name) : std::nullopt;
-      if (entry) ends.readers.insert(*entry);
-    }
+  if (const int same = index_.FindTensor(info.name); info.producer < 0 && same >= 0) {
+    ends = EndsOf(same);
+  } else if (writer >= 0) {
+    ends = EndsOf(index_.node(writer).outputs[static_cast<size_t>(info.producer_slot)]);
   } else {
-    // A form of some tensor that rewriting made, for those who read it; or what a node writes in place of an
-    // output of the model.
-    const GraphIndex& typed = typed_.index();
-    std::vector<int> forms = {typed.FindTensor(name)};
-    if (forms[0] >= 0 && typed.tensor(forms[0]).producer >= 0)
-      ends.writer = entry_of_typed(typed.node(typed.tensor(forms[0]).producer));
-    while (!forms.empty()) {
-      const int form = forms.back();
-      forms.pop_back();
-      if (form < 0) continue;
-      for (const TensorUse& use : typed.tensor(form).uses) {
-        const NodeInfo& reader = typed.node(use.node);
-        if (const auto entry = entry_of_typed(reader)) {
-          ends.readers.insert(*entry);
-        } else if (index_.FindNode(reader.name) < 0) {
-          forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());
-        }
-      }
-    }
+    ends.readers = ReadersOf(rounded);
   }
   ends.all = ends.readers;
   if (ends.writer) ends.all.insert(*ends.writer);
   return ends;
+}
+
+/// Of a tensor of the original, in the form in which it is stored.
+Probe::Ends Probe::EndsOf(int tensor) const {
+  const TensorPorts& ports = ports_.of(tensor);
+  Ends ends;
+  ends.writer = EntryOf(ports.writer);
+  for (const int reader : ports.readers) {
+    if (const auto entry = EntryOf(reader)) ends.readers.insert(*entry);
+  }
+  return ends;
+}
+
+/// Of a form of some tensor that rewriting made, directly or in yet another form.
+std::set<size_t> Probe::ReadersOf(int form) const {
+  const GraphIndex& typed = typed_.index();
+  std::set<size_t> readers;
+  std::vector<int> forms = {form};
+  while (!forms.empty()) {
+    const TensorInfo& next = typed.tensor(forms.back());
+    forms.pop_back();
+    for (const TensorUse& use : next.uses) {
+      const NodeInfo& reader = typed.node(use.node);
+      const int original = originals_[static_cast<size_t>(use.node)];
+      if (original < 0) forms.insert(forms.end(), reader.outputs.begin(), reader.outputs.end());
+      if (const auto entry = EntryOf(original)) readers.insert(*entry);
+    }
+  }
+  return readers;
 }
 
 void Probe::MeasureWork() {

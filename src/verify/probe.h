@@ -74,7 +74,10 @@ class Probe {
     std::optional<size_t> writer;
     std::set<size_t> readers, all;
   };
+  std::optional<size_t> EntryOf(int node) const;
   Ends FindEnds(size_t rounding) const;
+  Ends EndsOf(int tensor) const;
+  std::set<size_t> ReadersOf(int form) const;
   void OpenLanes(bool two);
   double Run(Lane* lane, const Roundings& on) const;
 
@@ -85,6 +88,7 @@ class Probe {
   std::unordered_map<std::string, size_t> entry_;  ///< Plan entries in 16 bits, by node name.
   Model typed_;
   std::optional<Model> reference_part_, typed_part_;  ///< Set where the model's tail doesn't run.
+  std::vector<int> originals_;  ///< Per node of typed_: the original's, or -1 where it was inserted.
   std::vector<InputSpec> inputs_;
   Reference reference_;
   Rounder rounder_;              ///< Names the roundings; lanes run copies.
