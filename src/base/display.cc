@@ -71,6 +71,23 @@ size_t BytesWithin(Iterator begin, Iterator end, size_t width) {
   return bytes;
 }
 
+/// A word in pieces of at most `width` columns, but of at least one character each.
+std::vector<std::string_view> Pieces(std::string_view word, size_t width) {
+  std::vector<std::string_view> pieces;
+  size_t begin = 0, end = 0, columns = 0;
+  for (const Cluster& cluster : Clusters(word)) {
+    if (end > begin && columns + cluster.columns > width) {
+      pieces.push_back(word.substr(begin, end - begin));
+      begin = end;
+      columns = 0;
+    }
+    end += cluster.bytes;
+    columns += cluster.columns;
+  }
+  pieces.push_back(word.substr(begin));
+  return pieces;
+}
+
 /// Bytes of the colour that `text` begins with, one of those that this program writes; 0 where there is none.
 /// Others could hide what follows.
 size_t ColourLength(std::string_view text) {
@@ -115,16 +132,12 @@ std::vector<std::string> WrapText(std::string_view text, size_t width) {
     if (word.empty()) continue;
     if (!lines.back().empty() && DisplayWidth(lines.back()) + 1 + DisplayWidth(word) > width)
       lines.emplace_back();
-    while (DisplayWidth(word) > width) {
-      const std::vector<Cluster> clusters = Clusters(word);
-      // At least one character, where even that is wider.
-      const size_t bytes =
-          std::max(BytesWithin(clusters.begin(), clusters.end(), width), clusters.front().bytes);
-      if (bytes == word.size()) break;
-      lines.back() += word.substr(0, bytes);
+    const std::vector<std::string_view> pieces = Pieces(word, width);
+    for (size_t i = 0; i + 1 < pieces.size(); ++i) {
+      lines.back() += pieces[i];
       lines.emplace_back();
-      word.remove_prefix(bytes);
     }
+    word = pieces.back();
     if (!lines.back().empty()) lines.back() += ' ';
     lines.back() += word;
   }

@@ -37,24 +37,15 @@ void WriteAll(int fd, const void* data, size_t size, const std::filesystem::path
 
 }  // namespace
 
-MappedFile::MappedFile(const std::filesystem::path& path, std::string_view what) : path_(path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) throw SystemError(fmt::format("open {}", what), path);
-  struct stat status {};
-  if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode)) {
-    close(fd);
-    throw BadInput(fmt::format("cannot read {} {}: not a regular file", what, path.string()));
-  }
-  size_ = static_cast<size_t>(status.st_size);
-  if (size_ > 0) {
-    void* mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (mapped == MAP_FAILED) {
-      close(fd);
-      throw SystemError(fmt::format("map {}", what), path);
-    }
-    data_ = static_cast<const std::byte*>(mapped);
-  }
-  close(fd);
+MappedFile::MappedFile(const std::filesystem::path& path, std::string_view what)
+    : MappedFile(OpenRegular(path, what), path, what) {}
+
+MappedFile::MappedFile(const OpenedFile& file, const std::filesystem::path& path, std::string_view what)
+    : path_(path), size_(file.size()) {
+  if (size_ == 0) return;
+  void* mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd(), 0);
+  if (mapped == MAP_FAILED) throw SystemError(fmt::format("map {}", what), path);
+  data_ = static_cast<const std::byte*>(mapped);
 }
 
 MappedFile::~MappedFile() {

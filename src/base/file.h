@@ -8,6 +8,8 @@
 #include <string>
 #include <string_view>
 
+#include "base/open.h"
+
 namespace halfsafe {
 
 /// A file's bytes, mapped read-only for as long as the object lives.
@@ -15,6 +17,8 @@ class MappedFile {
  public:
   /// Throws BadInput when `path` is not a readable regular file. `what` names the file's role in messages.
   MappedFile(const std::filesystem::path& path, std::string_view what);
+  /// The same of a file that is open already; `path` is only for messages.
+  MappedFile(const OpenedFile& file, const std::filesystem::path& path, std::string_view what);
   ~MappedFile();
   MappedFile(const MappedFile&) = delete;
   MappedFile& operator=(const MappedFile&) = delete;

@@ -10,9 +10,12 @@ namespace {
 /// Deeper than any file of ours, far from exhausting the parser's stack.
 constexpr int kDeepest = 64;
 
+std::string Shortened(const std::string& text, size_t longest) {
+  return text.size() <= longest ? text : text.substr(0, longest - 3) + "...";
+}
+
 std::string Shown(const nlohmann::json& value) {
-  std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return text.size() <= 60 ? text : text.substr(0, 57) + "...";
+  return Shortened(value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace), 60);
 }
 
 }  // namespace
@@ -130,7 +133,8 @@ nlohmann::json ParseJson(std::string_view text, std::string_view where) {
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& error) {
-    throw BadInput(fmt::format("{} is not JSON, or is truncated: {}", where, error.what()));
+    // It repeats what was read last, of any length.
+    throw BadInput(fmt::format("{} is not JSON, or is truncated: {}", where, Shortened(error.what(), 300)));
   }
 }
 

@@ -1,12 +1,12 @@
 #include "model/graph_index.h"
 
 #include <fmt/format.h>
-#include <onnx/shape_inference/implementation.h>
 
 #include <map>
 #include <unordered_set>
 
 #include "halfsafe/error.h"
+#include "model/infer_types.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -18,19 +18,38 @@ constexpr size_t kSmallInBodies = 256;
 /// Bodies inside bodies: far past any real model, far from exhausting the stack.
 constexpr int kDeepest = 64;
 
+/// Inference looks through all that is known outside of a body, for each body: what it may look at in all
+/// takes seconds.
+constexpr uint64_t kMostLookedThrough = 200'000'000;
+
+/// Names in bodies begin with those of all nodes around them: what names take in all, whatever the model's
+/// size, and how many times its size on top.
+constexpr uint64_t kMostNameBytes = uint64_t{64} << 20;
+constexpr uint64_t kMostNameTimes = 16;
+
 }  // namespace
+
+std::string GraphIndex::Numbers::Unused(const std::string& base,
+                                        const std::function<bool(const std::string&)>& take) {
+  if (take(base)) return base;
+  int& last = last_.emplace(base, 1).first->second;
+  while (true) {
+    std::string name = fmt::format("{}#{}", base, ++last);
+    if (take(name)) return name;
+  }
+}
 
 GraphIndex::GraphIndex(const Model& model) : path_(model.path().string()), proto_(model.proto()) {
   AddGraph(model.proto().graph(), "", -1);
+  RequireShortNames();
   NameTensors();
   NameNodes();
   // Shape inference needs the values of small tensors (shapes, axes) but none of the weights.
   onnx::ModelProto light = WithoutLargeTensors(model.proto(), kSmallEnough);
   GiveConstantsToBodies(&light);
   try {
-    onnx::shape_inference::InferShapes(light, onnx::OpSchemaRegistry::Instance(),
-                                       onnx::ShapeInferenceOptions(/*check_type=*/false, /*strict_mode=*/0,
-                                                                   /*data_prop=*/true));
+    InferTypes(&light, onnx::ShapeInferenceOptions(/*check_type_val=*/false, /*strict_mode_val=*/0,
+                                                   /*data_prop_val=*/true));
   } catch (const std::exception&) {
     // What inference could not prove stays unknown here; the runtime is asked for what matters.
   }
@@ -69,10 +88,18 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
     throw BadInput(fmt::format("{}: bodies are nested more than {} deep", path_, kDeepest));
   }
   const int id = static_cast<int>(graphs_.size());
-  std::string scope = path.empty() ? "" : path + "/";
   // Nodes may share a name, and nodes without one may share that of their first output.
-  for (int copy = 2; !scopes_.insert(scope).second; ++copy) scope = fmt::format("{}#{}/", path, copy);
-  graphs_.push_back({&graph, scope, -1, parent_graph, {}, {}, {}});
+  const std::string scope = path.empty() ? "" : scopes_.Unused(path, [&](const std::string& name) {
+    return paths_.insert(name).second;
+  }) + "/";
+  graphs_.push_back({&graph, scope, -1, parent_graph, {}, {}, {}, {}});
+  for (int outer = parent_graph; outer >= 0; outer = graphs_[static_cast<size_t>(outer)].parent_graph)
+    looked_through_ += graphs_[static_cast<size_t>(outer)].tensors.size();
+  if (looked_through_ > kMostLookedThrough) {
+    throw BadInput(
+        fmt::format("{}: it has too many bodies of If, Loop and Scan, {} and more, for what lies around them",
+                    path_, graphs_.size()));
+  }
   for (const auto& initializer : graph.initializer()) {
     const int tensor = AddTensor(initializer.name(), id, TensorKind::kConstant);
     tensors_[static_cast<size_t>(tensor)].data = &initializer;
@@ -126,6 +153,10 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
   const int id = static_cast<int>(nodes_.size());
   for (const int body : node.bodies) graphs_[static_cast<size_t>(body)].parent_node = id;
   const bool constant = proto.op_type() == "Constant" && domain.empty();
+  if (constant &&
+      (proto.attribute_size() != 1 || (proto.attribute(0).name() == "value" && !proto.attribute(0).has_t())))
+    throw BadInput(fmt::format("{}: node {} (Constant) has {} values, expected one", path_, path,
+                               proto.attribute_size()));
   for (const auto& output : proto.output()) {
     if (output.empty()) {
       node.outputs.push_back(-1);
@@ -146,20 +177,34 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
       tensors_[static_cast<size_t>(node.inputs[slot])].uses.push_back({id, static_cast<int>(slot)});
     }
   }
+  graphs_[static_cast<size_t>(graph)].nodes.push_back(id);
   nodes_.push_back(std::move(node));
+}
+
+void GraphIndex::RequireShortNames() const {
+  uint64_t bytes = 0;
+  for (const GraphInfo& graph : graphs_)
+    bytes += graph.scope.size() * (graph.tensors.size() + graph.nodes.size());
+  if (bytes > kMostNameBytes + kMostNameTimes * proto_.ByteSizeLong()) {
+    throw BadInput(fmt::format(
+        "{}: names of what lies in bodies of If, Loop and Scan take {} bytes, because those of the nodes "
+        "around them are so long",
+        path_, bytes));
+  }
 }
 
 void GraphIndex::NameTensors() {
   // The main graph's tensors keep their names whatever bodies hold, so they come first. A local name may look
   // like a path; then the tensor in the body gets a number behind its own.
+  Numbers numbers;
   for (const bool main_graph : {true, false}) {
     for (size_t id = 0; id < tensors_.size(); ++id) {
       TensorInfo& tensor = tensors_[id];
       if ((tensor.graph == 0) != main_graph) continue;
       const std::string path = graphs_[static_cast<size_t>(tensor.graph)].scope + tensor.local;
-      tensor.name = path;
-      for (int copy = 2; !tensor_by_name_.emplace(tensor.name, static_cast<int>(id)).second; ++copy)
-        tensor.name = fmt::format("{}#{}", path, copy);
+      tensor.name = numbers.Unused(path, [&](const std::string& name) {
+        return tensor_by_name_.emplace(name, static_cast<int>(id)).second;
+      });
     }
   }
 }
@@ -171,6 +216,7 @@ void GraphIndex::NameNodes() {
     return graphs_[static_cast<size_t>(node.graph)].scope + node.proto->name();
   };
   for (const NodeInfo& node : nodes_) ++count[full(node)];
+  Numbers numbers;
   for (size_t id = 0; id < nodes_.size(); ++id) {
     NodeInfo& node = nodes_[id];
     node.name = full(node);
@@ -182,10 +228,9 @@ void GraphIndex::NameNodes() {
         break;
       }
     }
-    const std::string base = node.name;
-    for (int copy = 2; !node_by_name_.emplace(node.name, static_cast<int>(id)).second; ++copy) {
-      node.name = fmt::format("{}#{}", base, copy);
-    }
+    node.name = numbers.Unused(node.name, [&](const std::string& name) {
+      return node_by_name_.emplace(name, static_cast<int>(id)).second;
+    });
   }
 }
 
@@ -238,14 +283,6 @@ void GraphIndex::ReadType(const onnx::ValueInfoProto& value, int graph) {
   for (const auto& dim : type.shape().dim()) {
     tensor.shape.push_back(dim.has_dim_value() && dim.dim_value() >= 0 ? dim.dim_value() : -1);
   }
-}
-
-std::vector<int> GraphIndex::NodesOf(int graph) const {
-  std::vector<int> nodes;
-  for (size_t id = 0; id < nodes_.size(); ++id) {
-    if (nodes_[id].graph == graph) nodes.push_back(static_cast<int>(id));
-  }
-  return nodes;
 }
 
 int GraphIndex::FindTensor(int graph, const std::string& local) const {

@@ -3,6 +3,8 @@
 #include <onnx/defs/schema.h>
 #include <onnx/onnx_pb.h>
 
+#include <cstdint>
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -59,6 +61,7 @@ struct GraphInfo {
   int parent_graph = -1;
   std::vector<int> inputs;   ///< Tensors of the graph's inputs.
   std::vector<int> outputs;  ///< Tensors that its outputs name, which may belong to an outer graph.
+  std::vector<int> nodes;    ///< Its own, in their order.
   std::unordered_map<std::string, int> tensors;  ///< Those that it defines, by local name.
 };
 
@@ -78,7 +81,7 @@ class GraphIndex {
   const NodeInfo& node(int id) const { return nodes_[static_cast<size_t>(id)]; }
 
   /// Numbers of a graph's own nodes, in their order.
-  std::vector<int> NodesOf(int graph) const;
+  const std::vector<int>& NodesOf(int graph) const { return graphs_[static_cast<size_t>(graph)].nodes; }
 
   /// Number of the tensor that this graph defines under this local name; -1 when there is none.
   int FindTensor(int graph, const std::string& local) const;
@@ -87,6 +90,17 @@ class GraphIndex {
   int FindNode(const std::string& name) const;
 
  private:
+  /// Puts numbers behind names that come more than once: "x", "x#2", "x#3".
+  class Numbers {
+   public:
+    /// The first of these that `take` takes.
+    std::string Unused(const std::string& base, const std::function<bool(const std::string&)>& take);
+
+   private:
+    std::unordered_map<std::string, int>
+        last_;  ///< What was tried last for a name: one that comes often is found at once.
+  };
+
   int AddGraph(const onnx::GraphProto& graph, const std::string& path, int parent_graph);
   int AddTensor(const std::string& local, int graph, TensorKind kind);
   void AddNode(const onnx::NodeProto& node, int graph);
@@ -95,6 +109,7 @@ class GraphIndex {
   void GiveConstantsToBodies(onnx::ModelProto* light) const;
   void ReadTypes(onnx::ModelProto* inferred);
   void ReadType(const onnx::ValueInfoProto& value, int graph);
+  void RequireShortNames() const;
   void NameTensors();
   void NameNodes();
 
@@ -103,7 +118,9 @@ class GraphIndex {
   std::vector<TensorInfo> tensors_;
   std::vector<NodeInfo> nodes_;
   std::vector<GraphInfo> graphs_;
-  std::unordered_set<std::string> scopes_;
+  std::unordered_set<std::string> paths_;  ///< Of bodies.
+  Numbers scopes_;
+  uint64_t looked_through_ = 0;  ///< Tensors in the graphs around each body, in all.
   std::unordered_map<std::string, int> tensor_by_name_;
   std::unordered_map<std::string, int> node_by_name_;
 };

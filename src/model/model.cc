@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/io/zero_copy_stream_impl_lite.h>
-#include <onnx/checker.h>
-#include <onnx/inliner/inliner.h>
 #include <onnx/onnx_pb.h>
 
 #include <cstring>
@@ -15,9 +13,11 @@
 #include <unordered_set>
 
 #include "base/file.h"
+#include "base/open.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/external_data.h"
+#include "model/functions.h"
 #include "model/graph_index.h"
 #include "model/opset.h"
 #include "model/sparse.h"
@@ -45,38 +45,32 @@ class FileStream : public google::protobuf::io::CopyingOutputStream {
   AtomicFile* file_;
 };
 
-/// Functions that call functions twice double with each level: a few kB can stand for more nodes than memory
-/// holds.
-void RefuseHugeExpansion(const onnx::ModelProto& model, const std::filesystem::path& path) {
-  constexpr double kMostNodes = 1e7;
-  std::map<std::pair<std::string, std::string>, const onnx::FunctionProto*> functions;
-  for (const auto& function : model.functions()) functions[{function.domain(), function.name()}] = &function;
-  std::map<const onnx::FunctionProto*, double>
-      sizes;  // A function under way counts as one node: cycles end here.
-  const auto call = [&](const onnx::NodeProto& node, const auto& count) -> double {
-    const auto found = functions.find({node.domain(), node.op_type()});
-    double size = 1.0;
-    if (found != functions.end()) {
-      const auto [known, added] = sizes.emplace(found->second, 1.0);
-      if (added) {
-        const double counted = count(found->second->node(), count);
-        sizes[found->second] = counted;
-      }
-      size = sizes[found->second];
-    }
+/// External data is looked for where ForEachTensorConstant goes. Elsewhere it would be left to ONNX Runtime,
+/// which looks for it beside the process.
+void RefuseOtherExternalData(const std::string& path, const onnx::GraphProto& graph) {
+  const auto refuse = [&](const onnx::TensorProto& tensor) {
+    if (!IsExternal(tensor)) return;
+    throw BadInput(
+        fmt::format("{}: tensor {} has external data, which only initializers and single tensors of "
+                    "nodes may have",
+                    path, tensor.name()));
+  };
+  const auto refuse_sparse = [&](const onnx::SparseTensorProto& tensor) {
+    refuse(tensor.values());
+    refuse(tensor.indices());
+  };
+  for (const auto& tensor : graph.sparse_initializer()) refuse_sparse(tensor);
+  for (const auto& node : graph.node()) {
     for (const auto& attribute : node.attribute()) {
-      if (attribute.has_g()) size += count(attribute.g().node(), count);
+      for (const auto& tensor : attribute.tensors()) refuse(tensor);
+      for (const auto& tensor : attribute.sparse_tensors()) refuse_sparse(tensor);
+      if (attribute.has_sparse_tensor()) refuse_sparse(attribute.sparse_tensor());
+      if (attribute.has_g()) RefuseOtherExternalData(path, attribute.g());
+      for (const auto& inside : attribute.graphs()) {
+        ForEachTensorConstant(inside, refuse);
+        RefuseOtherExternalData(path, inside);
+      }
     }
-    return size;
-  };
-  const auto count = [&](const auto& nodes, const auto& self) -> double {
-    double total = 0.0;
-    for (const auto& node : nodes) total += call(node, self);
-    return total;
-  };
-  if (const double total = count(model.graph().node(), count); total > kMostNodes) {
-    throw BadInput(fmt::format("{}: its model-local functions expand to {:.3g} nodes, more than {:.0e}",
-                               path.string(), total, kMostNodes));
   }
 }
 
@@ -92,6 +86,8 @@ struct Model::Impl {
   std::shared_ptr<const std::vector<SparseConstant>> sparse;
   /// External files by location, shared with models made from this one.
   std::unordered_map<std::string, std::shared_ptr<MappedFile>> external;
+  uint64_t external_size = 0;   ///< Of these files together.
+  uint64_t external_bytes = 0;  ///< What initializers take of them, in all.
   std::mutex indexing;
   std::unique_ptr<const GraphIndex> index;
 
@@ -106,17 +102,16 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
     throw BadInput(fmt::format("{}: external data of initializer {} has entries that no file may have",
                                path.string(), tensor.name()));
   }
-  const std::string folder = path.has_parent_path() ? path.parent_path().string() : ".";
   if (!external.contains(reference.location)) {
-    std::filesystem::path file;
+    const std::filesystem::path folder = path.has_parent_path() ? path.parent_path() : ".";
     try {
-      // ONNX's own rules: relative, inside the folder, no links out of it, a regular file.
-      file = onnx::checker::resolve_external_data_location(folder, reference.location, tensor.name());
-    } catch (const std::exception& error) {
+      external[reference.location] = std::make_shared<MappedFile>(
+          OpenInside(folder, reference.location), folder / reference.location, "external data");
+    } catch (const Error& error) {
       throw BadInput(fmt::format("{}: external data of initializer {} is refused: {}", path.string(),
                                  tensor.name(), error.what()));
     }
-    external[reference.location] = std::make_shared<MappedFile>(file, "external data");
+    external_size += external[reference.location]->bytes().size();
   }
   const uint64_t size = external[reference.location]->bytes().size();
   const uint64_t need = TensorByteSize(tensor);
@@ -128,6 +123,14 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
     throw BadInput(fmt::format("{}: initializer {} needs bytes {} to {} of {}, which has {}", path.string(),
                                tensor.name(), reference.offset, reference.offset + need, reference.location,
                                size));
+  }
+  // Initializers may share their bytes, but each is a weight of its own for ONNX Runtime.
+  constexpr uint64_t kFreeBytes = uint64_t{64} << 20, kMostTimes = 16;
+  external_bytes += need;
+  if (external_bytes > kFreeBytes + kMostTimes * external_size) {
+    throw BadInput(
+        fmt::format("{}: its initializers share external data: they take {} bytes of files that have {}",
+                    path.string(), external_bytes, external_size));
   }
 }
 
@@ -198,15 +201,13 @@ void Model::Prepare() {
                                : impl.proto.graph().output_size() == 0 ? "graph output"
                                                                        : "opset import"));
   }
-  if (impl.proto.functions_size() > 0) {
-    RefuseHugeExpansion(impl.proto, path);
-    try {
-      onnx::inliner::InlineLocalFunctions(impl.proto, true);
-    } catch (const std::exception& error) {
-      throw BadInput(
-          fmt::format("{}: its model-local functions can't be inlined: {}", path.string(), error.what()));
-    }
+  // Each is looked for from its first on, for every node.
+  constexpr int kMostOpsets = 1000;
+  if (impl.proto.opset_import_size() > kMostOpsets) {
+    throw BadInput(fmt::format("{} imports {} opsets, expected at most {}", path.string(),
+                               impl.proto.opset_import_size(), kMostOpsets));
   }
+  InlineFunctions(path.string(), &impl.proto);
   const auto open = [&](const onnx::TensorProto& tensor) {
     TensorElementCount(tensor);  // Throws for dimensions that no tensor can have.
     if (IsExternal(tensor)) impl.MapExternal(tensor);
@@ -223,6 +224,7 @@ void Model::Prepare() {
     if (IsExternal(*tensor) && TensorByteSize(*tensor) <= kSmallTensor)
       PutInside(impl.BytesInFile(*tensor, ReadReference(*tensor)), tensor);
   });
+  RefuseOtherExternalData(path.string(), impl.proto.graph());
 }
 
 const onnx::ModelProto& Model::proto() const { return impl_->proto; }

@@ -85,5 +85,77 @@ TEST(Model, BytesAreThoseOfTheSavedFile) {
   EXPECT_EQ(ReadFloats(inside, inside.proto().graph().initializer(0)), std::vector<float>({1, 2, 3, 4}));
 }
 
+onnx::TensorProto ExternalTensor(const std::string& location) {
+  onnx::TensorProto tensor;
+  tensor.set_data_type(onnx::TensorProto::FLOAT);
+  tensor.add_dims(4);
+  tensor.set_data_location(onnx::TensorProto::EXTERNAL);
+  auto* entry = tensor.add_external_data();
+  entry->set_key("location");
+  entry->set_value(location);
+  return tensor;
+}
+
+TEST(Model, RefusesExternalDataThatNobodyLooksFor) {
+  const TempFolder folder;
+  onnx::ModelProto proto = ParsedProto(kDoubled);
+  proto.mutable_graph()->mutable_node(0)->set_domain("d");
+  proto.add_opset_import()->set_domain("d");
+  auto* attribute = proto.mutable_graph()->mutable_node(0)->add_attribute();
+  attribute->set_name("list");
+  attribute->set_type(onnx::AttributeProto::TENSORS);
+  *attribute->add_tensors() = ExternalTensor("weights");
+  ExpectBad([&] { Model::Parse(Bytes(proto.SerializeAsString()), folder / "m.onnx"); },
+            {"external data, which only"});
+  attribute->Clear();
+  attribute->set_name("body");
+  attribute->set_type(onnx::AttributeProto::GRAPHS);
+  *attribute->add_graphs()->add_initializer() = ExternalTensor("weights");
+  ExpectBad([&] { Model::Parse(Bytes(proto.SerializeAsString()), folder / "m.onnx"); },
+            {"external data, which only"});
+}
+
+TEST(Model, RefusesBytesThatFarTooManyInitializersShare) {
+  const TempFolder folder;
+  onnx::ModelProto proto = WithExternalWeights(folder.path());
+  WriteText(folder / "weights", std::string(1 << 20, '\0'));
+  const auto share = [&](int times) {
+    onnx::ModelProto sharing = proto;
+    for (int i = 0; i < times; ++i) {
+      onnx::TensorProto tensor = ExternalTensor("weights");
+      tensor.set_dims(0, (1 << 20) / sizeof(float));
+      tensor.set_name("w" + std::to_string(i));
+      *sharing.mutable_graph()->add_initializer() = std::move(tensor);
+    }
+    Model::Parse(Bytes(sharing.SerializeAsString()), folder / "m.onnx");
+  };
+  EXPECT_NO_THROW(share(16));
+  ExpectBad([&] { share(100); }, {"share external data"});
+}
+
+TEST(Model, SparseConstantsStandForABoundedSize) {
+  onnx::ModelProto proto = ParsedProto(kDoubled);
+  for (int i = 0; i < 3; ++i) {
+    auto* sparse = proto.mutable_graph()->add_sparse_initializer();
+    sparse->mutable_values()->set_name("s" + std::to_string(i));
+    sparse->mutable_values()->set_data_type(onnx::TensorProto::FLOAT);
+    sparse->mutable_values()->add_dims(1);
+    sparse->mutable_values()->add_float_data(1.0f);
+    sparse->mutable_indices()->set_data_type(onnx::TensorProto::INT64);
+    sparse->mutable_indices()->add_dims(1);
+    sparse->mutable_indices()->add_int64_data(7);
+    sparse->add_dims(8 << 20);  // 32 MiB each: two are fine.
+  }
+  ExpectBad([&] { Model::Parse(Bytes(proto.SerializeAsString()), "m.onnx"); }, {"s2", "when dense"});
+  proto.mutable_graph()->mutable_sparse_initializer()->RemoveLast();
+  EXPECT_NO_THROW(Model::Parse(Bytes(proto.SerializeAsString()), "m.onnx"));
+}
+
+TEST(Model, RefusesMoreOpsetsThanAnyModelHas) {
+  onnx::ModelProto proto = ParsedProto(kDoubled);
+  for (int i = 0; i < 1000; ++i) proto.add_opset_import()->set_domain(std::to_string(i));
+  ExpectBad([&] { Model::Parse(Bytes(proto.SerializeAsString()), "m.onnx"); }, {"imports 1001 opsets"});
+}
+
 }  // namespace
 }  // namespace halfsafe

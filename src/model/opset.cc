@@ -1,7 +1,6 @@
 #include "model/opset.h"
 
 #include <fmt/format.h>
-#include <onnx/shape_inference/implementation.h>
 
 #include <algorithm>
 #include <iterator>
@@ -12,6 +11,7 @@
 
 #include "halfsafe/error.h"
 #include "model/graph_index.h"
+#include "model/infer_types.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -140,10 +140,8 @@ void Verify(onnx::ModelProto proto, int opset) {
     }
   }
   // Propagating values would parse those of weights, which are not here.
-  onnx::shape_inference::InferShapes(
-      proto, onnx::OpSchemaRegistry::Instance(),
-      onnx::ShapeInferenceOptions(/*check_type_val=*/true, /*strict_mode_val=*/1,
-                                  /*data_prop_val=*/false));
+  InferTypes(&proto, onnx::ShapeInferenceOptions(/*check_type_val=*/true, /*strict_mode_val=*/1,
+                                                 /*data_prop_val=*/false));
 }
 
 }  // namespace

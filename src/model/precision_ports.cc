@@ -77,6 +77,11 @@ PrecisionPorts::PrecisionPorts(const GraphIndex& index) {
   for (size_t node = 0; node < index.nodes().size(); ++node) {
     if (IsControlFlow(index.nodes()[node])) ReadBodies(index, static_cast<int>(node));
   }
+  for (size_t tensor = 0; tensor < ports_.size(); ++tensor) {
+    const std::vector<TensorUse>& uses = index.tensors()[tensor].uses;
+    for (size_t use = 0; use < ports_[tensor].readers.size(); ++use)
+      ports_[tensor].readers[use] = OperandDecider(uses[use].node, uses[use].slot);
+  }
   // Readers behind the uses: outputs of the main graph and of bodies. Body outputs belong to the body's node.
   for (size_t graph = 0; graph < index.graphs().size(); ++graph) {
     const GraphInfo& info = index.graphs()[graph];
@@ -139,6 +144,7 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
     if (!Allows(*formal, "tensor(float16)")) {
       why_not = fmt::format("the ONNX schema of {}-{} has no FP16 for {}", node.proto->op_type(),
                             node.schema->SinceVersion(), formal->GetName());
+      operand_follows_[static_cast<size_t>(id)].assign(node.inputs.size(), false);
       return;
     }
     operand_follows_[static_cast<size_t>(id)][slot] = true;
@@ -170,14 +176,6 @@ void PrecisionPorts::ReadNode(const GraphIndex& index, int id) {
   }
   for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
     if (operand_follows_[static_cast<size_t>(id)][slot]) switchable_[static_cast<size_t>(id)] = true;
-  }
-  for (const int input : node.inputs) {
-    if (!is_float(input)) continue;
-    const TensorInfo& tensor = index.tensor(input);
-    for (size_t use = 0; use < tensor.uses.size(); ++use) {
-      if (tensor.uses[use].node != id) continue;
-      ports_[static_cast<size_t>(input)].readers[use] = OperandDecider(id, tensor.uses[use].slot);
-    }
   }
 }
 
@@ -215,10 +213,6 @@ void PrecisionPorts::ReadBodies(const GraphIndex& index, int id) {
     const int input = node.inputs[slot];
     if (input < 0 || of(input).writer == kNoFloat) continue;
     operand_follows_[static_cast<size_t>(id)][slot] = true;
-    const TensorInfo& tensor = index.tensor(input);
-    for (size_t use = 0; use < tensor.uses.size(); ++use) {
-      if (tensor.uses[use].node == id) ports_[static_cast<size_t>(input)].readers[use] = id;
-    }
   }
 }
 

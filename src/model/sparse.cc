@@ -6,6 +6,8 @@
 #include <cstring>
 #include <span>
 #include <stdexcept>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/file.h"
 #include "halfsafe/error.h"
@@ -17,6 +19,10 @@ namespace {
 
 /// What one protobuf file can hold. A sparse tensor of a few bytes can stand for more than memory holds.
 constexpr uint64_t kMostBytes = uint64_t{1} << 31;
+/// All of a model's sparse tensors may stand for this much, and for so many times what they hold themselves
+/// on top: one FP32 value in 3000 that is not zero, with its index.
+constexpr uint64_t kFreeBytes = uint64_t{64} << 20;
+constexpr uint64_t kMostTimes = 1000;
 
 /// Positions of the values in the dense tensor, from either form of indices: one number a value, or one a
 /// dimension. Throws a reason.
@@ -42,17 +48,33 @@ std::vector<uint64_t> Positions(const Array& indices, const onnx::TensorProto& d
   return positions;
 }
 
+/// What sparse tensors may still stand for.
+class Budget {
+ public:
+  /// Throws a reason where `dense` bytes are too many for `sparse` ones.
+  void Take(uint64_t dense, uint64_t sparse) {
+    left_ += kMostTimes * sparse;
+    const uint64_t most = dense > kMostBytes ? kMostBytes : left_;
+    if (dense > most)
+      throw std::invalid_argument(
+          fmt::format("it has {} bytes when dense, expected at most {}", dense, most));
+    left_ -= dense;
+  }
+
+ private:
+  uint64_t left_ = kFreeBytes;
+};
+
 /// The dense tensor. Throws a reason.
-onnx::TensorProto Dense(const onnx::SparseTensorProto& sparse, const Array& values, const Array& indices) {
+onnx::TensorProto Dense(const onnx::SparseTensorProto& sparse, const Array& values, const Array& indices,
+                        Budget* budget) {
   onnx::TensorProto dense;
   dense.set_data_type(sparse.values().data_type());
   *dense.mutable_dims() = sparse.dims();
   const size_t size = DTypeSize(values.dtype);
   const uint64_t bytes = TensorByteSize(dense);
   if (size == 0) throw std::invalid_argument(fmt::format("{} can't be made dense", DTypeName(values.dtype)));
-  if (bytes > kMostBytes)
-    throw std::invalid_argument(
-        fmt::format("it has {} bytes when dense, expected at most {}", bytes, kMostBytes));
+  budget->Take(bytes, values.bytes.size() + indices.bytes.size());
   dense.mutable_raw_data()->resize(bytes, '\0');
   const auto positions = Positions(indices, dense, values.bytes.size() / size);
   for (size_t i = 0; i < positions.size(); ++i)
@@ -80,10 +102,11 @@ std::vector<SparseConstant> MakeDense(const std::string& path,
                                       const std::function<Array(const onnx::TensorProto&)>& read,
                                       onnx::ModelProto* proto) {
   std::vector<SparseConstant> constants;
+  Budget budget;
   const auto densify = [&](const std::string& name, onnx::SparseTensorProto* sparse) {
     try {
       const Array values = read(sparse->values()), indices = read(sparse->indices());
-      onnx::TensorProto dense = Dense(*sparse, values, indices);
+      onnx::TensorProto dense = Dense(*sparse, values, indices, &budget);
       TakeIn(values, sparse->mutable_values());
       TakeIn(indices, sparse->mutable_indices());
       constants.push_back({name, std::move(*sparse), HashOf(dense)});
@@ -114,13 +137,21 @@ std::vector<SparseConstant> MakeDense(const std::string& path,
 }
 
 void MakeSparse(const std::vector<SparseConstant>& constants, onnx::ModelProto* proto) {
+  const auto key = [](const std::string& name, const std::string& hash) { return name + '/' + hash; };
+  std::unordered_map<std::string, std::vector<const SparseConstant*>> by_value;
+  std::unordered_set<std::string_view> names;
+  for (const SparseConstant& constant : constants) {
+    by_value[key(constant.name, constant.dense_sha256)].push_back(&constant);
+    names.insert(constant.name);
+  }
   const auto find = [&](const std::string& name, const onnx::TensorProto& dense) -> const SparseConstant* {
-    const auto same = [&](const SparseConstant& constant) {
-      return constant.name == name && constant.proto.values().data_type() == dense.data_type() &&
-             constant.dense_sha256 == HashOf(dense);
+    if (!names.contains(name)) return nullptr;
+    const auto same = [&](const SparseConstant* constant) {
+      return constant->name == name && constant->proto.values().data_type() == dense.data_type();
     };
-    const auto found = std::find_if(constants.begin(), constants.end(), same);
-    return found == constants.end() ? nullptr : &*found;
+    const auto& alike = by_value[key(name, HashOf(dense))];
+    const auto found = std::find_if(alike.begin(), alike.end(), same);
+    return found == alike.end() ? nullptr : *found;
   };
   for (onnx::GraphProto* graph : AllGraphs(proto->mutable_graph())) {
     auto* initializers = graph->mutable_initializer();

@@ -2,8 +2,7 @@
 
 #include <fmt/format.h>
 
-#include <regex>
-
+#include "base/pattern.h"
 #include "base/text.h"
 #include "halfsafe/error.h"
 
@@ -11,18 +10,12 @@ namespace halfsafe {
 
 OutputRecorder::OutputRecorder(const GraphIndex& index, const ScanOptions& options) {
   if (options.save_outputs.empty()) return;
-  std::regex wanted;
-  try {
-    wanted = std::regex(options.save_tensors);
-  } catch (const std::regex_error& error) {
-    throw BadUsage(
-        fmt::format("--tensors '{}' is not a regular expression: {}", options.save_tensors, error.what()));
-  }
+  const NamePattern wanted("--tensors", options.save_tensors);
   std::vector<std::string> names;
   for (const TensorInfo& tensor : index.tensors()) {
     if (tensor.kind != TensorKind::kActivation || tensor.graph != 0 || !tensor.is_tensor) continue;
     names.push_back(tensor.name);
-    if (!std::regex_search(tensor.name, wanted)) continue;
+    if (!wanted.Matches(tensor.name)) continue;
     if (chosen_.insert(tensor.name).second) in_order_.push_back(tensor.name);
   }
   if (chosen_.empty()) {

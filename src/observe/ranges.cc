@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <nlohmann/json.hpp>
 #include <unordered_set>
 
@@ -64,11 +65,12 @@ TensorStats StatsFromJson(const JsonReader& json) {
   stats.sum_bound = json.NumberOr("sum_bound");
   stats.row_max_min = json.NumberOr("row_max_min");
   json.ForEachMember("exponents", [&](const std::string& power, uint64_t count) {
-    char* end = nullptr;
-    const long value = std::strtol(power.c_str(), &end, 10);
-    if (power.empty() || *end != '\0' || value < -1100 || value > 1100)
+    int value = 0;
+    const char* end = power.data() + power.size();
+    const auto parsed = std::from_chars(power.data(), end, value);
+    if (parsed.ec != std::errc() || parsed.ptr != end || value < -1100 || value > 1100)
       throw json.Wrong("exponents", "powers of two as keys");
-    stats.exponents[static_cast<int>(value)] = count;
+    stats.exponents[value] = count;
   });
   return stats;
 }

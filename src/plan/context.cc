@@ -5,6 +5,15 @@
 #include <cmath>
 
 namespace halfsafe {
+namespace {
+
+/// The end of a long name: it is said of every node that a tensor touches.
+std::string EndOf(const std::string& name) {
+  constexpr size_t kLongest = 256;
+  return name.size() <= kLongest ? name : "..." + name.substr(name.size() - kLongest);
+}
+
+}  // namespace
 
 void PlanContext::PinNode(int node, std::string_view reason, const std::string& evidence) {
   if (node < 0) return;
@@ -35,7 +44,7 @@ std::string StoredTimes(int exponent) {
 
 std::string Evidence(const TensorStats& stats, int exponent) {
   const std::string sample =
-      stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", stats.abs_max_sample);
+      stats.abs_max_sample.empty() ? "" : fmt::format(" in sample {}", EndOf(stats.abs_max_sample));
   const std::string scaled =
       exponent == 0 ? ""
                     : fmt::format("{}: {:.6g}", StoredTimes(exponent), std::ldexp(stats.abs_max, -exponent));

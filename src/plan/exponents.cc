@@ -112,15 +112,18 @@ class ExponentProblem {
 
   /// The sum of a node's operands less its output, without the constant that takes up the difference.
   LinearSum Difference(const NodeInfo& node, const NodeScaling& scaling) const {
-    LinearSum sum;
+    std::map<int, int> factors;
     for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
       const int variable = Variable(node.inputs[slot]);
       if (variable < 0) continue;
-      if (scaling.ports[slot] == Port::kVariance) AddTo(&sum, {{variable, 1}}, -1);
-      if (scaling.factor[slot] != 0) AddTo(&sum, {{variable, 1}}, scaling.factor[slot]);
+      if (scaling.ports[slot] == Port::kVariance) factors[variable] -= 1;
+      factors[variable] += scaling.factor[slot];
     }
-    if (const int output = OutputVariable(node); output >= 0 && scaling.output != 0)
-      AddTo(&sum, {{output, 1}}, -scaling.output);
+    if (const int output = OutputVariable(node); output >= 0) factors[output] -= scaling.output;
+    LinearSum sum;
+    for (const auto& [variable, factor] : factors) {
+      if (factor != 0) sum.push_back({variable, factor});
+    }
     return sum;
   }
 
@@ -132,7 +135,7 @@ class ExponentProblem {
     const size_t slot = static_cast<size_t>(SlackSlot(id));
     LinearSum sum = Difference(node, scaling);
     AddTo(&sum, {{slack, 1}}, scaling.factor[slot]);
-    system_.Require(sum);
+    system_.Require(sum, slack);
     AddTerm({{slack, 1}}, InsertionCost(1.0));
     const TensorStats* stats = context_.Stats(node.inputs[slot]);
     if (stats == nullptr) return;

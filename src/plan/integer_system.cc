@@ -69,15 +69,22 @@ void IntegerSystem::Solve(int variable, LinearSum value) {
   solved_[number] = true;
 }
 
-void IntegerSystem::Require(const LinearSum& sum) {
+void IntegerSystem::Require(const LinearSum& sum, int spare) {
   LinearSum left = Resolve(sum);
   if (left.empty()) return;
   int divisor = 0;
   for (const LinearTerm& term : left) divisor = std::gcd(divisor, term.factor);
   for (LinearTerm& term : left) term.factor /= divisor;
-  // The last that can be solved for: results are expressed by what they are computed from.
-  const auto pivot = std::find_if(left.rbegin(), left.rend(),
-                                  [](const LinearTerm& term) { return std::abs(term.factor) == 1; });
+  // The last that can be solved for: results are expressed by what they are computed from. A long product of
+  // results would name them all, and the next one all these and one more: there the spare variable is solved
+  // for, and the result stays free.
+  constexpr size_t kLongest = 64;
+  const bool long_sum = left.size() > kLongest;
+  const auto solvable = [](const LinearTerm& term) { return std::abs(term.factor) == 1; };
+  auto pivot = std::find_if(left.rbegin(), left.rend(), [&](const LinearTerm& term) {
+    return solvable(term) && (!long_sum || term.variable == spare);
+  });
+  if (pivot == left.rend()) pivot = std::find_if(left.rbegin(), left.rend(), solvable);
   if (pivot == left.rend()) {
     for (const LinearTerm& term : left) {
       if (!solved_[static_cast<size_t>(term.variable)]) Solve(term.variable, {});

@@ -27,8 +27,9 @@ class IntegerSystem {
   int AddVariable();
   /// a = b.
   void Join(int a, int b);
-  /// sum = 0. Only after the last Join.
-  void Require(const LinearSum& sum);
+  /// sum = 0. Only after the last Join. Where `spare` is one of its variables, sums stay short: those of long
+  /// chains of equations are not put into one another any further.
+  void Require(const LinearSum& sum, int spare = -1);
 
   /// The variable that stands for all that were joined with this one.
   int Representative(int variable) const;

@@ -38,7 +38,9 @@ class MaskWalk {
   bool FollowMaskUse(int tensor, const TensorUse& use) {
     const NodeInfo& node = context_.index.node(use.node);
     const std::string& op = node.proto->op_type();
-    if (!node.proto->domain().empty() || node.outputs.empty() || node.outputs[0] < 0) return false;
+    if (node.schema == nullptr || !node.proto->domain().empty() || node.outputs.empty() ||
+        node.outputs[0] < 0)
+      return false;
     const int output = node.outputs[0];
     const Values values = TraitsOf(*node.proto).values;
     const bool passes =

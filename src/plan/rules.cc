@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <regex>
 #include <set>
 
+#include "base/pattern.h"
 #include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
@@ -17,20 +17,12 @@
 namespace halfsafe {
 namespace {
 
-std::regex NodePattern(const std::string& pattern) {
-  try {
-    return std::regex(pattern);
-  } catch (const std::regex_error& error) {
-    throw BadUsage(fmt::format("--keep '{}' is not a regular expression: {}", pattern, error.what()));
-  }
-}
-
 void PinnedByUser(PlanContext* context, std::string_view name) {
   for (const std::string& pattern : context->options.keep_nodes) {
-    const std::regex regex = NodePattern(pattern);
+    const NamePattern wanted("--keep", pattern);
     bool found = false;
     for (size_t node = 0; node < context->index.nodes().size(); ++node) {
-      if (!std::regex_search(context->index.nodes()[node].name, regex)) continue;
+      if (!wanted.Matches(context->index.nodes()[node].name)) continue;
       found = true;
       context->PinNode(static_cast<int>(node), name, fmt::format("--keep '{}'", pattern));
     }
@@ -68,9 +60,9 @@ void NoHalfType(PlanContext* context, std::string_view name) {
 /// Whether everything that a float tensor is computed from is a shape, an integer or a constant; collects the
 /// nodes.
 bool FromShapesOnly(const PlanContext& context, int tensor, std::set<int>* nodes) {
-  constexpr size_t kMostNodes = 256;  // Longer computations are no index arithmetic.
+  constexpr size_t kMostNodes = 256, kMostOperands = 4096;  // Longer computations are no index arithmetic.
   std::vector<int> open = {tensor};
-  while (!open.empty()) {
+  for (size_t operands = 0; !open.empty();) {
     const TensorInfo& info = context.index.tensor(open.back());
     open.pop_back();
     if (info.kind == TensorKind::kConstant ||
@@ -80,6 +72,8 @@ bool FromShapesOnly(const PlanContext& context, int tensor, std::set<int>* nodes
     const NodeInfo& node = context.index.node(info.producer);
     if (!node.bodies.empty()) return false;
     if (!nodes->insert(info.producer).second) continue;
+    operands += node.inputs.size();
+    if (operands > kMostOperands) return false;
     for (const int input : node.inputs) {
       if (input >= 0) open.push_back(input);
     }
@@ -349,7 +343,7 @@ constexpr Rule kRules[] = {
 }  // namespace
 
 void CheckPlanOptions(const Model& model, const PlanOptions& options) {
-  for (const std::string& pattern : options.keep_nodes) NodePattern(pattern);
+  for (const std::string& pattern : options.keep_nodes) NamePattern("--keep", pattern);
   if (options.half == Precision::kBf16 && options.io_fp16)
     throw BadUsage("--io fp16 is for nodes in FP16, not for --half bf16");
   if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {

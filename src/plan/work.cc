@@ -16,7 +16,8 @@ double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int 
 }
 
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node) {
-  if (TraitsOf(*node.proto).sums != Sums::kProducts || node.inputs.size() < 2 || node.inputs[1] < 0)
+  if (TraitsOf(*node.proto).sums != Sums::kProducts || node.inputs.size() < 2 || node.inputs[1] < 0 ||
+      node.outputs.empty())
     return 0.0;
   const TensorInfo& weight = index.tensor(node.inputs[1]);
   const double outputs = node.outputs[0] < 0 ? 0.0 : ElementsPerSample(index, ranges, node.outputs[0]);

@@ -125,12 +125,15 @@ class Counterparts {
   /// What `find` finds under a name, or else under that of which it is another form; -1 for nothing.
   template <typename Find>
   static int FindForm(std::string name, const Find& find) {
-    while (true) {
+    constexpr int kMostForms =
+        128;  // Of a tensor, and of the nodes around it. Names may hold any number of dots.
+    for (int forms = 0; forms < kMostForms; ++forms) {
       const int found = find(name);
       std::string shorter = OriginalName(name);
       if (found >= 0 || shorter == name) return found;
       name = std::move(shorter);
     }
+    return -1;
   }
 
   /// The original's tensor that one of the fixed model is, or is another form of.

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/display.h"
@@ -67,9 +68,9 @@ std::string ChangedConstants(const Rewriter& rewriter,
 }
 
 void Forget(google::protobuf::RepeatedPtrField<onnx::StringStringEntryProto>* properties) {
-  for (int i = properties->size(); i-- > 0;) {
-    if (properties->Get(i).key().starts_with(kPrefix)) properties->DeleteSubrange(i, 1);
-  }
+  const auto ours = std::remove_if(properties->begin(), properties->end(),
+                                   [](const auto& property) { return property.key().starts_with(kPrefix); });
+  properties->erase(ours, properties->end());
 }
 
 }  // namespace

@@ -89,6 +89,10 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
     stored.push_back(tensor.dtype);
     taken.insert(tensor.local);
   }
+  for (const IoPlan& planned : plan.io) {
+    const int tensor = index.FindTensor(planned.name);
+    if (tensor >= 0 && index.tensor(tensor).graph == 0) io[tensor] = TypeOf(planned.precision);
+  }
 }
 
 DType Rewriter::Wanted(int decider) const {
@@ -119,9 +123,7 @@ Form Rewriter::WantedBy(int tensor, size_t reader) const {
   form.exponent = scales.ReturnedExponent(output.graph, output.slot, exponents);
   if (ends.readers[reader] == kAlwaysFp32) {
     // An output of the main graph: the plan's io decides.
-    for (const IoPlan& io : plan.io) {
-      if (io.name == info.name && info.graph == 0) form.dtype = TypeOf(io.precision);
-    }
+    if (const auto planned = io.find(tensor); planned != io.end()) form.dtype = planned->second;
   }
   return form;
 }
@@ -133,7 +135,11 @@ std::string Rewriter::NewName(const std::string& base, const Form& form) {
   if (form.exponent != 0) suffix += fmt::format("_e{}", form.exponent);
   if (std::isfinite(form.highest)) suffix += "_clamped";
   std::string name = base + suffix;
-  for (int copy = 2; !taken.insert(name).second; ++copy) name = fmt::format("{}{}_{}", base, suffix, copy);
+  // Bodies may hold any number of tensors of one name, so numbers go on where they ended.
+  for (int* last = nullptr; !taken.insert(name).second;
+       name = fmt::format("{}{}_{}", base, suffix, ++*last)) {
+    if (last == nullptr) last = &last_numbers.emplace(base + suffix, 1).first->second;
+  }
   return name;
 }
 

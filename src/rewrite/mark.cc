@@ -1,8 +1,8 @@
 #include <fmt/format.h>
 
-#include <regex>
 #include <unordered_set>
 
+#include "base/pattern.h"
 #include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
@@ -11,12 +11,7 @@
 namespace halfsafe {
 
 Model MarkOutputs(const Model& model, const std::string& pattern) {
-  std::regex wanted;
-  try {
-    wanted = std::regex(pattern);
-  } catch (const std::regex_error& error) {
-    throw BadUsage(fmt::format("--tensors '{}' is not a regular expression: {}", pattern, error.what()));
-  }
+  const NamePattern wanted("--tensors", pattern);
   const GraphIndex& index = model.index();
   onnx::ModelProto proto = model.proto();
   std::unordered_set<std::string> outputs;
@@ -27,7 +22,7 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
     // Only the main graph has outputs, and what is given (inputs, constants) needs no computing.
     if (tensor.graph != 0 || tensor.kind != TensorKind::kActivation) continue;
     names.push_back(tensor.name);
-    if (!std::regex_search(tensor.name, wanted)) continue;
+    if (!wanted.Matches(tensor.name)) continue;
     ++marked;
     if (outputs.contains(tensor.local)) continue;
     auto* output = proto.mutable_graph()->add_output();

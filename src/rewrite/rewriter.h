@@ -62,6 +62,9 @@ struct Rewriter {
   /// What the inserted nodes write: number of the graph, and name.
   std::set<std::pair<size_t, std::string>> inserted;
   std::unordered_set<std::string> taken;  ///< All tensor names of all graphs.
+  std::unordered_map<std::string, int>
+      last_numbers;                   ///< By names that were taken already: what NewName added last.
+  std::unordered_map<int, DType> io;  ///< What the plan says of inputs and outputs, by tensor.
 
   std::map<std::pair<float, DType>, std::string> scalars;
 

@@ -48,7 +48,7 @@ class PinFinder {
     for (int i = graph.node_size(); i-- > 0;) {
       const onnx::NodeProto& node = graph.node(i);
       std::optional<PinnedNode> pin;
-      if (rewriter_.inserted.contains({number, node.output(0)})) {
+      if (node.output_size() > 0 && rewriter_.inserted.contains({number, node.output(0)})) {
         pin = PinInserted(node);
       } else {
         pin = PinOriginal(originals.back(), node);

@@ -156,6 +156,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
   SessionModel result;
   result.source = &model;
   result.proto = WithoutLargeTensors(model.proto(), options.large);
+  result.proto.clear_metadata_props();  // ONNX Runtime can be told to take options from there.
   const std::unordered_map<std::string, const onnx::TensorProto*> sources =
       MoveConstantsToInitializers(model, result.proto.mutable_graph());
   RestoreOtherTensors(model, sources, &result.proto);

@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <map>
+#include <unordered_map>
 
 #include "base/json.h"
 #include "halfsafe/engine.h"
@@ -19,23 +19,23 @@ struct PinnedByParser {
   bool any_float;    ///< At least one is.
 };
 
-/// The node in the weakly typed model, by what it writes: its name there may be none, or another's too.
-const NodeInfo& NodeOf(const PinnedNode& pinned, const GraphIndex& index) {
-  const auto found = std::find_if(index.nodes().begin(), index.nodes().end(), [&](const NodeInfo& node) {
-    const auto& outputs = node.proto->output();
-    return node.proto->name() == pinned.local_name &&
-           std::find(outputs.begin(), outputs.end(), pinned.outputs.front()) != outputs.end();
-  });
-  if (found == index.nodes().end())
-    throw Error(ExitCode::kInternal, fmt::format("no node {} in the weakly typed model", pinned.name));
-  return *found;
-}
-
 std::vector<PinnedByParser> AsParsed(const WeaklyTyped& weak) {
   const GraphIndex& index = weak.model.index();
+  // Nodes by what they write: their names may be none, or another's too.
+  std::unordered_map<std::string, std::vector<const NodeInfo*>> writers;
+  for (const NodeInfo& node : index.nodes()) {
+    for (const std::string& output : node.proto->output()) writers[output].push_back(&node);
+  }
   std::vector<PinnedByParser> nodes;
   for (const PinnedNode& pinned : weak.pinned) {
-    const NodeInfo& node = NodeOf(pinned, index);
+    if (pinned.outputs.empty()) continue;  // Nobody reads what it computes, and no layer comes of it.
+    const std::vector<const NodeInfo*>& writing = writers[pinned.outputs.front()];
+    const auto found = std::find_if(writing.begin(), writing.end(), [&](const NodeInfo* node) {
+      return node->proto->name() == pinned.local_name;
+    });
+    if (found == writing.end())
+      throw Error(ExitCode::kInternal, fmt::format("no node {} in the weakly typed model", pinned.name));
+    const NodeInfo& node = **found;
     const auto is_float = [&](int tensor) { return tensor < 0 || IsFloat(index.tensor(tensor).dtype); };
     const std::string& name = node.proto->name();
     nodes.push_back({name.empty() ? NamelessNode(node.proto->output(0)) : name, pinned.precision,

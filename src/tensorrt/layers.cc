@@ -92,7 +92,9 @@ std::string WithoutKernelNumber(const std::string& name) {
 /// Takes "PWN(" off and the parentheses that close it: names may have some of their own.
 std::string WithoutPointwise(std::string part) {
   constexpr std::string_view kPointwise = "PWN(";
-  while (part.starts_with(kPointwise)) part.erase(0, kPointwise.size());
+  size_t begin = 0;
+  while (part.compare(begin, kPointwise.size(), kPointwise) == 0) begin += kPointwise.size();
+  part.erase(0, begin);
   auto excess = std::count(part.begin(), part.end(), ')') - std::count(part.begin(), part.end(), '(');
   for (; excess > 0 && part.ends_with(')'); --excess) part.pop_back();
   return part;
@@ -179,6 +181,18 @@ EngineLayer ReadLayer(const JsonReader& json, EngineLayers* result) {
   return layer;
 }
 
+/// A report lists its layer's tensors with every node.
+void RequireFewPairs(const EngineLayers& layers, std::string_view where) {
+  constexpr size_t kMostPairs = 10'000'000;
+  size_t pairs = 0;
+  for (const EngineLayer& layer : layers.layers)
+    pairs += layer.nodes.size() * (layer.inputs.size() + layer.outputs.size());
+  if (pairs > kMostPairs)
+    throw BadInput(
+        fmt::format("{}: layers have too many nodes and tensors at a time: {} pairs, expected at most {}",
+                    where, pairs, kMostPairs));
+}
+
 }  // namespace
 
 EngineLayers LayersFromJson(std::string_view text, std::string_view where) {
@@ -204,6 +218,7 @@ EngineLayers LayersFromJson(std::string_view text, std::string_view where) {
   root.ForEachString("Bindings", [&](const std::string& name) { result.bindings.push_back(name); });
   root.ForEachElement("I/O Tensors",
                       [&](const JsonReader& tensor) { result.bindings.push_back(tensor.String("Name")); });
+  RequireFewPairs(result, where);
   return result;
 }
 

@@ -1,0 +1,31 @@
+#include "base/pattern.h"
+
+#include "data/test_support.h"
+
+namespace halfsafe {
+namespace {
+
+TEST(NamePattern, MatchesParts) {
+  EXPECT_TRUE(NamePattern("--keep", "b.d").Matches("abcde"));
+  EXPECT_FALSE(NamePattern("--keep", "^b").Matches("abcde"));
+}
+
+TEST(NamePattern, RefusesWhatIsNone) {
+  try {
+    NamePattern("--keep", "(");
+    ADD_FAILURE() << "not refused";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::kUsage);
+    EXPECT_THAT(error.what(), testing::HasSubstr("--keep '(' is not a regular expression"));
+  }
+}
+
+TEST(NamePattern, NamesOfAnyLength) {
+  const std::string longest(2048, 'a'), name(1 << 20, 'a');
+  EXPECT_TRUE(NamePattern("--keep", "(a|b)*c?$").Matches(longest));
+  EXPECT_TRUE(NamePattern("--keep", ".*").Matches(name));
+  ExpectBad([&] { NamePattern("--keep", "a*").Matches(name); }, {"--keep", "1048576 bytes", "aaa"});
+}
+
+}  // namespace
+}  // namespace halfsafe
