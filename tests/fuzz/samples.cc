@@ -1,0 +1,71 @@
+#include <vector>
+
+#include "data/npy.h"
+#include "data/npz.h"
+#include "data/onnx_test_data.h"
+#include "data/polygraphy.h"
+#include "fuzz/files.h"
+#include "halfsafe/sample.h"
+
+namespace halfsafe::fuzz {
+namespace {
+
+const std::vector<InputSpec>& SomeInputs() {
+  static const std::vector<InputSpec> inputs = {{"x", DType::kFloat, {-1, 2}}, {"i/0:1", DType::kInt64, {3}}};
+  return inputs;
+}
+
+/// Reads a few of the samples, which are to be what they say.
+void ReadSome(const SampleSource& source) {
+  constexpr uint64_t kSome = 3;
+  for (uint64_t i = 0; i < source.size() && i < kSome; ++i) {
+    MayRefuse([&] {
+      const Sample sample = source.Read(i);
+      for (const NamedArray& input : sample.inputs) {
+        uint64_t elements = 1;
+        for (const int64_t dim : input.array.shape) elements *= static_cast<uint64_t>(dim);
+        Require(elements * DTypeSize(input.array.dtype) == input.array.bytes.size(),
+                "shape and bytes differ");
+      }
+      ValidateSample(sample, SomeInputs());
+    });
+  }
+}
+
+}  // namespace
+
+void ReadPolygraphy(Bytes bytes) {
+  const MemoryFile file(bytes);
+  MayRefuse([&] { ReadSome(*OpenPolygraphyInputs(file.path(), "inputs")); });
+  MayRefuse([&] { ReadSome(*OpenPolygraphyOutputs(file.path(), "outputs")); });
+}
+
+void ReadNpy(Bytes bytes) {
+  MayRefuse([&] {
+    const Array array = ParseNpy(bytes, "array");
+    const std::string again = NpyBytes(array);
+    const Array copy = ParseNpy(AsBytes(again), "copy");
+    Require(copy.dtype == array.dtype && copy.shape == array.shape && copy.bytes == array.bytes,
+            "what is written is not what was read");
+  });
+}
+
+void ReadNpz(Bytes bytes) {
+  MayRefuse([&] { NpzFile(bytes, "payload").Read(0); });
+  const MemoryFile file(bytes);
+  for (const bool leading_axis : {false, true}) {
+    MayRefuse([&] { ReadSome(*OpenNpzSamples(file.path(), "file", leading_axis)); });
+  }
+}
+
+void ReadTestData(Bytes bytes) {
+  static const Folder folder;
+  const std::filesystem::path path = folder.path() / "input_0.pb";
+  const MemoryFile file(bytes);
+  std::filesystem::remove(path);
+  std::filesystem::create_symlink(file.path(), path);
+  MayRefuse([&] { ReadSome(*OpenTestData(folder.path(), "data", SomeInputs())); });
+  MayRefuse([&] { ReadSome(*OpenTestData(folder.path(), "data", {})); });
+}
+
+}  // namespace halfsafe::fuzz
