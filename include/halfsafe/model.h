@@ -18,7 +18,7 @@ class TensorProto;
 
 namespace halfsafe {
 
-class AtomicFile;
+class DataFile;
 class GraphIndex;
 
 /// Bytes of a tensor, and what keeps them alive where that is not the model.
@@ -59,6 +59,8 @@ class Model {
   const std::string& sha256() const;
   /// The file that was loaded.
   const std::filesystem::path& path() const;
+  /// The files that its external data is in.
+  std::vector<std::filesystem::path> data_paths() const;
   /// Size of the model as a file would hold it, external data included.
   uint64_t bytes() const;
 
@@ -71,8 +73,9 @@ class Model {
   /// The same for all tensors.
   void Forget() const;
 
-  /// Writes the model. Above `external_threshold` bytes in all, weights go to `path` + ".data" beside it.
-  /// Both files appear only when they are whole. Throws Error(kBadInput) when they can't be written.
+  /// Writes the model. Above `external_threshold` bytes in all, weights go to a file beside it, `path` with a
+  /// hash of them and ".data" behind. Both appear only when they are whole, first the weights; those of a
+  /// model that this one replaces are removed. Throws Error(kBadInput) when they can't be written.
   void Save(const std::filesystem::path& path, uint64_t external_threshold = uint64_t{1} << 30) const;
   /// What Save writes for a small model: one file's bytes, all weights inside. Throws Error(kBadInput) past
   /// the 2 GiB that one protobuf message can have.
@@ -109,7 +112,7 @@ class Model {
   Model AsInFile() const;
   void ReadMessage(std::span<const std::byte> bytes);
   void Prepare();
-  onnx::ModelProto WithWeights(AtomicFile* data, const std::string& location) const;
+  onnx::ModelProto WithWeights(DataFile* data) const;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };

@@ -11,6 +11,10 @@
 #include <cerrno>
 #include <climits>
 #include <cstring>
+#include <iterator>
+#include <map>
+#include <mutex>
+#include <new>
 #include <utility>
 
 #include "halfsafe/error.h"
@@ -18,8 +22,10 @@
 namespace halfsafe {
 namespace {
 
+/// What `errno` says; that memory is short is no fault of the file.
 Error SystemError(std::string_view doing, const std::filesystem::path& path) {
-  return BadInput(fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(errno)));
+  return Error(errno == ENOMEM ? ExitCode::kInternal : ExitCode::kBadInput,
+               fmt::format("cannot {} {}: {}", doing, path.string(), std::strerror(errno)));
 }
 
 void WriteAll(int fd, const void* data, size_t size, const std::filesystem::path& path) {
@@ -35,6 +41,46 @@ void WriteAll(int fd, const void* data, size_t size, const std::filesystem::path
   }
 }
 
+Error BecameShorter(const std::filesystem::path& path) {
+  return BadInput(fmt::format("{} became shorter while it was read", path.string()));
+}
+
+void ReadAll(int fd, uint64_t offset, std::span<std::byte> bytes, const std::filesystem::path& path) {
+  while (!bytes.empty()) {
+    const ssize_t got = pread(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) throw SystemError("read", path);
+    if (got == 0) throw BecameShorter(path);
+    bytes = bytes.subspan(static_cast<size_t>(got));
+    offset += static_cast<uint64_t>(got);
+  }
+}
+
+/// Files up to this size are read: whatever happens to them then is an error like others.
+constexpr size_t kFew = size_t{4} << 20;
+
+/// What is read lies as the widest vectors like it.
+constexpr std::align_val_t kAlign{64};
+struct AlignedDelete {
+  void operator()(std::byte* bytes) const { ::operator delete[](bytes, kAlign); }
+};
+
+/// All of this process, by where they begin.
+struct Mappings {
+  std::mutex mutex;
+  std::map<const std::byte*, const MappedFile*> files;
+};
+
+/// Only lack of memory fails.
+void Require(int success) {
+  if (success != 1) throw std::bad_alloc();
+}
+
+Mappings& AllMappings() {
+  static Mappings& mappings = *new Mappings;  // Never destroyed: mapped files may live in statics.
+  return mappings;
+}
+
 }  // namespace
 
 MappedFile::MappedFile(const std::filesystem::path& path, std::string_view what)
@@ -42,19 +88,54 @@ MappedFile::MappedFile(const std::filesystem::path& path, std::string_view what)
 
 MappedFile::MappedFile(const OpenedFile& file, const std::filesystem::path& path, std::string_view what)
     : path_(path), size_(file.size()) {
-  if (size_ == 0) return;
+  if (size_ <= kFew) {
+    auto bytes = std::unique_ptr<std::byte[], AlignedDelete>(new (kAlign) std::byte[size_]);
+    ReadAll(file.fd(), 0, {bytes.get(), size_}, path);
+    data_ = bytes.release();
+    return;
+  }
+  Mappings& all = AllMappings();
+  const std::lock_guard lock(all.mutex);
   void* mapped = mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, file.fd(), 0);
   if (mapped == MAP_FAILED) throw SystemError(fmt::format("map {}", what), path);
   data_ = static_cast<const std::byte*>(mapped);
+  mapped_ = true;
+  all.files[data_] = this;
 }
 
 MappedFile::~MappedFile() {
-  if (data_ != nullptr) munmap(const_cast<std::byte*>(data_), size_);
+  if (!mapped_) {
+    AlignedDelete()(const_cast<std::byte*>(data_));
+    return;
+  }
+  Mappings& all = AllMappings();
+  const std::lock_guard lock(all.mutex);
+  all.files.erase(data_);
+  munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::filesystem::path MappedFileAt(const void* address) {
+  Mappings& all = AllMappings();
+  const std::lock_guard lock(all.mutex);
+  const auto* byte = static_cast<const std::byte*>(address);
+  auto after = all.files.upper_bound(byte);
+  if (after == all.files.begin()) return {};
+  const MappedFile& file = *std::prev(after)->second;
+  // The last page may end behind the last byte.
+  return byte < file.bytes().data() + file.bytes().size() ? file.path() : std::filesystem::path();
+}
+
+std::string ReadPart(const std::filesystem::path& path, std::string_view what, uint64_t begin, size_t size) {
+  const OpenedFile file = OpenRegular(path, what);
+  if (begin > file.size() || size > file.size() - begin) throw BecameShorter(path);
+  std::string text(size, '\0');
+  ReadAll(file.fd(), begin, std::as_writable_bytes(std::span(text)), path);
+  return text;
 }
 
 void MappedFile::Forget(std::span<const std::byte> part) const {
   static const auto kPage = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  if (part.empty()) return;
+  if (part.empty() || !mapped_) return;
   const size_t before = static_cast<size_t>(part.data() - data_) % kPage;  // Mappings begin with a page.
   // Pages of a private mapping that nobody wrote to are the file's own. Failing costs memory and nothing
   // else.
@@ -66,24 +147,28 @@ AtomicFile::AtomicFile(const std::filesystem::path& path) : path_(path) {
   if (stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) {
     if (S_ISDIR(status.st_mode))
       throw BadInput(fmt::format("cannot write {}: it is a folder", path.string()));
+    direct_ = true;
     fd_ = open(path.c_str(), O_WRONLY | O_CLOEXEC);
     if (fd_ < 0) throw SystemError("write", path);
     return;
   }
-  // A symbolic link is followed, so that the rename replaces the file it points to.
+  // Replacing a file takes no right to write to it, but whoever protected it meant it.
+  if (access(path.c_str(), W_OK) != 0 && errno != ENOENT) throw SystemError("write", path);
+  // A symbolic link is followed, so that the file that it points to is replaced.
   std::error_code error;
   for (int links = 0; std::filesystem::is_symlink(path_, error) && links < 40; ++links) {
     path_ = path_.parent_path() / std::filesystem::read_symlink(path_, error);
   }
-  std::string name = path_.string() + ".XXXXXX";
-  fd_ = mkostemp(name.data(), O_CLOEXEC);
-  if (fd_ < 0) throw SystemError("write", path_);
-  temporary_ = name;
+  RemoveStaleTemporaries(path_);
+  fd_ = OpenUnnamed(path_.parent_path());
+  if (fd_ >= 0) return;
+  temporary_ = Temporary::File(path_);
+  if (!temporary_) throw SystemError("write", path_);
+  fd_ = temporary_.fd();
 }
 
 AtomicFile::~AtomicFile() {
-  if (fd_ >= 0) close(fd_);
-  if (!temporary_.empty()) unlink(temporary_.c_str());
+  if (fd_ >= 0 && fd_ != temporary_.fd()) close(fd_);
 }
 
 void AtomicFile::Write(const void* data, size_t size) {
@@ -91,18 +176,29 @@ void AtomicFile::Write(const void* data, size_t size) {
   size_ += size;
 }
 
+void AtomicFile::Sync() {
+  if (!direct_ && fsync(fd_) != 0) throw SystemError("write", path_);
+}
+
 void AtomicFile::Commit() {
-  // mkostemp makes the file private; an output gets the permissions that the user's umask asks for.
-  const mode_t mask = umask(0);
-  umask(mask);
-  if (!temporary_.empty() && fchmod(fd_, 0666 & ~mask) != 0) throw SystemError("write", path_);
-  // Some file systems report a full disk only here.
-  const int closed = close(fd_);
+  // Some file systems report a full disk only when a descriptor is closed. The lock stays with the other one.
+  const int other = dup(fd_);
+  if (other < 0 || close(other) != 0) throw SystemError("write", path_);
+  if (direct_) return;
+  if (!temporary_) {
+    // Nothing that is there is replaced by a link: this takes a name, and renaming.
+    if (NameUnnamed(fd_, path_)) return;
+    if (errno != EEXIST) throw SystemError("write", path_);
+    temporary_ = Temporary::NameOf(fd_, path_);
+    if (!temporary_) throw SystemError("write", path_);
+  }
+  if (!temporary_.MoveTo(path_)) throw SystemError("write", path_);
   fd_ = -1;
-  if (closed != 0) throw SystemError("write", path_);
-  if (temporary_.empty()) return;
-  if (rename(temporary_.c_str(), path_.c_str()) != 0) throw SystemError("write", path_);
-  temporary_.clear();
+}
+
+void AtomicFile::CommitAs(const std::filesystem::path& path) {
+  path_ = path_.parent_path() / path.filename();
+  Commit();
 }
 
 ScratchFile::ScratchFile() {
@@ -112,6 +208,8 @@ ScratchFile::ScratchFile() {
     throw BadInput(fmt::format(
         "no folder for temporary files: {}; let TMPDIR name one that can be written to", error.message()));
   }
+  fd_ = OpenUnnamed(folder_);
+  if (fd_ >= 0) return;
   std::string name = (folder_ / "halfsafe.XXXXXX").string();
   fd_ = mkostemp(name.data(), O_CLOEXEC);
   if (fd_ < 0) throw SystemError("write a temporary file in", folder_);
@@ -126,14 +224,7 @@ uint64_t ScratchFile::Append(std::span<const std::byte> bytes) {
 }
 
 void ScratchFile::Read(uint64_t offset, std::span<std::byte> bytes) const {
-  while (!bytes.empty()) {
-    const ssize_t got = pread(fd_, bytes.data(), bytes.size(), static_cast<off_t>(offset));
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) throw SystemError("read a temporary file in", folder_);
-    if (got == 0) throw BadInput(fmt::format("a temporary file in {} became shorter", folder_.string()));
-    bytes = bytes.subspan(static_cast<size_t>(got));
-    offset += static_cast<uint64_t>(got);
-  }
+  ReadAll(fd_, offset, bytes, "a temporary file in " + folder_.string());
 }
 
 void RequireWritable(const std::filesystem::path& path) {
@@ -146,15 +237,28 @@ void WriteFileAtomically(const std::filesystem::path& path, std::string_view tex
   file.Commit();
 }
 
-std::string Sha256Hex(std::span<const std::byte> bytes) {
+Sha256::Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
+  if (context_ == nullptr) throw std::bad_alloc();
+  Require(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
+}
+
+void Sha256::Add(std::span<const std::byte> bytes) {
+  Require(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()));
+}
+
+std::string Sha256::Hex() {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int length = 0;
-  if (EVP_Digest(bytes.data(), bytes.size(), digest.data(), &length, EVP_sha256(), nullptr) != 1) {
-    throw Error(ExitCode::kInternal, "SHA-256 failed");
-  }
+  Require(EVP_DigestFinal_ex(context_.get(), digest.data(), &length));
   std::string hex;
   for (unsigned int i = 0; i < length; ++i) hex += fmt::format("{:02x}", digest[i]);
   return hex;
+}
+
+std::string Sha256Hex(std::span<const std::byte> bytes) {
+  Sha256 sha256;
+  sha256.Add(bytes);
+  return sha256.Hex();
 }
 
 std::string Base64Encode(std::span<const std::byte> bytes) {

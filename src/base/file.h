@@ -9,10 +9,14 @@
 #include <string_view>
 
 #include "base/open.h"
+#include "base/temporary.h"
+
+struct evp_md_ctx_st;  // OpenSSL's.
 
 namespace halfsafe {
 
-/// A file's bytes, mapped read-only for as long as the object lives.
+/// A file's bytes, for as long as the object lives: read where they are few, else mapped read-only. What is
+/// mapped must not become shorter: touching bytes that are gone raises SIGBUS (see MappedFileAt).
 class MappedFile {
  public:
   /// Throws BadInput when `path` is not a readable regular file. `what` names the file's role in messages.
@@ -33,12 +37,20 @@ class MappedFile {
   std::filesystem::path path_;
   const std::byte* data_ = nullptr;
   size_t size_ = 0;
+  bool mapped_ = false;  ///< Else `data_` is of `new`.
 };
 
-/// Writes a file that appears under its name only when it is whole: bytes go to a private temporary file in
-/// the same folder, `Commit` renames it, and without `Commit` it is removed. A target that is not a regular
-/// file
-/// (/dev/null, a pipe) is written directly.
+/// The file that is mapped at `address`, as a signal handler's thread finds it there; empty where none is.
+std::filesystem::path MappedFileAt(const void* address);
+
+/// Reads `size` bytes of a file from `begin` on. Throws BadInput, which names the file's role, when it can't
+/// be read or is shorter.
+std::string ReadPart(const std::filesystem::path& path, std::string_view what, uint64_t begin, size_t size);
+
+/// Writes a file that appears under its name only when it is whole: bytes go to a file without a name on the
+/// same file system, which `Commit` gives its name, and which is gone without, however the process ends.
+/// Where the file system has no such files, it has a temporary name in the same folder (temporary.h). A
+/// target that is not a regular file (/dev/null, a pipe) is written directly.
 class AtomicFile {
  public:
   /// Throws BadInput when the folder is missing or not writable.
@@ -52,13 +64,19 @@ class AtomicFile {
   void Write(std::string_view text) { Write(text.data(), text.size()); }
   /// Bytes written so far.
   uint64_t size() const { return size_; }
+  /// Waits until the bytes are on the disk, so that not even a power cut leaves an empty file in place of an
+  /// older one. It takes as long as the disk does.
+  void Sync();
   /// Makes the file appear under its name. Throws BadInput when that fails.
   void Commit();
+  /// The same under another name in the same folder, known only now.
+  void CommitAs(const std::filesystem::path& path);
 
  private:
   std::filesystem::path path_;
-  std::filesystem::path temporary_;  ///< Empty when writing directly, and after Commit.
-  int fd_ = -1;
+  Temporary temporary_;  ///< Of nothing while the file has no name, or is written directly.
+  int fd_ = -1;          ///< Closed by this object unless it is the temporary's.
+  bool direct_ = false;  ///< The target is no regular file.
   uint64_t size_ = 0;
 };
 
@@ -87,6 +105,18 @@ void RequireWritable(const std::filesystem::path& path);
 
 /// Writes `text` to `path` through an AtomicFile.
 void WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
+
+/// SHA-256 of bytes that come piece by piece.
+class Sha256 {
+ public:
+  Sha256();
+  void Add(std::span<const std::byte> bytes);
+  /// Of all bytes, in lower-case hex. Nothing can be added afterwards.
+  std::string Hex();
+
+ private:
+  std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+};
 
 /// Lower-case hex SHA-256 of `bytes`.
 std::string Sha256Hex(std::span<const std::byte> bytes);

@@ -1,6 +1,7 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -63,6 +64,63 @@ TEST_F(FileTest, FollowsALinkToTheFileBehindIt) {
   WriteFileAtomically(folder_ / "link", "new");
   EXPECT_TRUE(std::filesystem::is_symlink(folder_ / "link"));
   EXPECT_EQ(MappedFile(folder_ / "real", "file").text(), "new");
+}
+
+TEST_F(FileTest, ReplacesWhatIsThereOnlyWhenCommitted) {
+  std::ofstream(folder_ / "a") << "old";
+  {
+    AtomicFile file(folder_ / "a");
+    file.Write("half");
+  }
+  EXPECT_EQ(MappedFile(folder_ / "a", "file").text(), "old");
+  WriteFileAtomically(folder_ / "a", "new");
+  EXPECT_EQ(MappedFile(folder_ / "a", "file").text(), "new");
+  EXPECT_EQ(Entries(), 1u);
+}
+
+TEST_F(FileTest, NamesKnownLateAndTwoWritersOfOnePlace) {
+  AtomicFile one(folder_ / "a"), other(folder_ / "a");
+  one.Write("one");
+  other.Write("other");
+  one.Commit();
+  other.Commit();
+  EXPECT_EQ(MappedFile(folder_ / "a", "file").text(), "other");
+  AtomicFile late(folder_ / "a");
+  late.CommitAs(folder_ / "b");
+  EXPECT_EQ(Entries(), 2u);
+}
+
+TEST_F(FileTest, GivesThePermissionsThatTheUmaskAsksFor) {
+  const mode_t before = umask(027);
+  WriteFileAtomically(folder_ / "a", "x");
+  umask(before);
+  EXPECT_EQ(std::filesystem::status(folder_ / "a").permissions(), static_cast<std::filesystem::perms>(0640));
+}
+
+TEST_F(FileTest, LargeFilesAreMappedAndKnownByTheirAddress) {
+  WriteFileAtomically(folder_ / "large", std::string(5 << 20, 'x'));
+  WriteFileAtomically(folder_ / "small", "x");
+  const MappedFile large(folder_ / "large", "file"), small(folder_ / "small", "file");
+  EXPECT_EQ(MappedFileAt(large.bytes().data()), folder_ / "large");
+  EXPECT_EQ(MappedFileAt(&large.bytes().back()), folder_ / "large");
+  EXPECT_EQ(MappedFileAt(large.bytes().data() + large.bytes().size()), "");
+  EXPECT_EQ(MappedFileAt(small.bytes().data()), "");
+  small.Forget(small.bytes());
+  EXPECT_EQ(small.text(), "x");
+}
+
+TEST_F(FileTest, PartsOfFiles) {
+  WriteFileAtomically(folder_ / "a", "0123456789");
+  EXPECT_EQ(ReadPart(folder_ / "a", "file", 3, 4), "3456");
+  EXPECT_THROW(ReadPart(folder_ / "a", "file", 7, 4), Error);
+  EXPECT_THROW(ReadPart(folder_ / "a", "file", 11, 0), Error);
+}
+
+TEST(HashTest, PieceByPiece) {
+  Sha256 sha256;
+  sha256.Add(std::as_bytes(std::span("ab", 2)));
+  sha256.Add(std::as_bytes(std::span("c", 1)));
+  EXPECT_EQ(sha256.Hex(), Sha256Hex(std::as_bytes(std::span("abc", 3))));
 }
 
 TEST(HashTest, Sha256OfTheStandardsExample) {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 
 #include "halfsafe/error.h"
@@ -28,6 +27,9 @@ std::string_view TakeNumber(std::string_view& text) {
   while (number.size() > 1 && number[0] == '0') number.remove_prefix(1);
   return number;
 }
+
+/// Whether an AtomicFolder is at work in the folder with an entry of this name.
+bool IsTemporaryName(const fs::path& name) { return name.native().starts_with(".halfsafe-"); }
 
 }  // namespace
 
@@ -53,12 +55,31 @@ std::vector<fs::path> ListFolder(const fs::path& folder) {
   std::vector<fs::path> names;
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     fs::path name = entry->path().filename();
+    if (IsTemporaryName(name)) {
+      throw BadInput(
+          fmt::format("folder {} is not whole: it is still written, or who wrote it was killed (it has {})",
+                      folder.string(), name.string()));
+    }
     if (!name.native().starts_with('.')) names.push_back(std::move(name));
   }
   if (error) throw BadInput(fmt::format("cannot read folder {}: {}", folder.string(), error.message()));
   std::ranges::sort(names,
                     [](const fs::path& a, const fs::path& b) { return NaturalLess(a.native(), b.native()); });
   return names;
+}
+
+MissingFolders::MissingFolders(const fs::path& path) {
+  std::error_code error;
+  for (fs::path above = path; !above.empty() && !fs::exists(above, error); above = above.parent_path())
+    made_.insert(made_.begin(), above);
+  if (!made_.empty()) fs::create_directories(path, error);
+  if (!error) return;
+  Remove();
+  throw BadInput(fmt::format("cannot create folder {}: {}", path.string(), error.message()));
+}
+
+void MissingFolders::Remove() {
+  for (auto folder = made_.rbegin(); folder != made_.rend(); ++folder) rmdir(folder->c_str());
 }
 
 AtomicFolder::AtomicFolder(const fs::path& path) : path_(path) {
@@ -68,45 +89,42 @@ AtomicFolder::AtomicFolder(const fs::path& path) : path_(path) {
   if (exists_ && !fs::is_directory(path_, error)) {
     throw BadInput(fmt::format("cannot write folder {}: a file is there", path_.string()));
   }
+  const fs::path place = exists_ ? path_ / "" : path_;
+  RemoveStaleTemporaries(place);
   if (exists_ && !fs::is_empty(path_, error)) {
     throw BadInput(fmt::format("cannot write folder {}: {}", path_.string(),
                                error ? error.message() : "it is not empty, give a new or an empty one"));
   }
-  std::string name = exists_ ? (path_ / ".halfsafe.XXXXXX").string() : path_.string() + ".XXXXXX";
-  if (mkdtemp(name.data()) == nullptr) {
+  temporary_ = Temporary::Folder(place);
+  if (!temporary_)
     throw BadInput(fmt::format("cannot write folder {}: {}", path_.string(), std::strerror(errno)));
-  }
-  temporary_ = name;
-}
-
-AtomicFolder::~AtomicFolder() {
-  std::error_code ignored;
-  if (!done_) fs::remove_all(temporary_, ignored);
 }
 
 void AtomicFolder::Commit() {
-  std::error_code error;
-  if (!exists_) {
-    // mkdtemp makes the folder private; an output gets the permissions that the user's umask asks for.
-    const mode_t mask = umask(0);
-    umask(mask);
-    fs::permissions(temporary_, static_cast<fs::perms>(0777 & ~mask), error);
-    if (!error) fs::rename(temporary_, path_, error);
+  bool good = true;
+  if (exists_) {
+    good = MoveFiles();
   } else {
-    std::vector<fs::path> moved;
-    for (const fs::path& name : ListFolder(temporary_)) {
-      fs::rename(temporary_ / name, path_ / name, error);
-      if (error) break;
-      moved.push_back(path_ / name);
-    }
-    std::error_code ignored;
-    for (const fs::path& file : moved) {
-      if (error) fs::remove(file, ignored);
-    }
-    if (!error) fs::remove(temporary_, ignored);
+    good = temporary_.MoveTo(path_);
   }
-  if (error) throw BadInput(fmt::format("cannot write folder {}: {}", path_.string(), error.message()));
-  done_ = true;
+  if (!good) throw BadInput(fmt::format("cannot write folder {}: {}", path_.string(), std::strerror(errno)));
+}
+
+/// While this goes on the temporary folder is there, and ListFolder refuses the one around it.
+bool AtomicFolder::MoveFiles() {
+  std::vector<fs::path> moved;
+  for (const fs::path& name : ListFolder(temporary_.path())) {
+    if (rename((temporary_.path() / name).c_str(), (path_ / name).c_str()) == 0) {
+      moved.push_back(name);
+      continue;
+    }
+    const int reason = errno;
+    for (const fs::path& back : moved) rename((path_ / back).c_str(), (temporary_.path() / back).c_str());
+    errno = reason;
+    return false;
+  }
+  temporary_.Remove();
+  return true;
 }
 
 }  // namespace halfsafe

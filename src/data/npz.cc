@@ -26,6 +26,11 @@ std::string ZipErrorText(int code) {
   return text;
 }
 
+/// An error of libzip's: that memory is short is no fault of the file.
+Error ZipFailure(int code, const std::string& message) {
+  return Error(code == ZIP_ER_MEMORY ? ExitCode::kInternal : ExitCode::kBadInput, message);
+}
+
 zip_t* OpenPath(const std::filesystem::path& path) {
   std::error_code error;
   if (!std::filesystem::is_regular_file(path, error)) {
@@ -34,7 +39,8 @@ zip_t* OpenPath(const std::filesystem::path& path) {
   int code = 0;
   zip_t* archive = zip_open(path.c_str(), ZIP_RDONLY, &code);
   if (archive == nullptr) {
-    throw BadInput(fmt::format("{}: not a readable .npz (zip) file: {}", path.string(), ZipErrorText(code)));
+    throw ZipFailure(
+        code, fmt::format("{}: not a readable .npz (zip) file: {}", path.string(), ZipErrorText(code)));
   }
   return archive;
 }
@@ -47,8 +53,9 @@ zip_t* OpenBytes(std::span<const std::byte> bytes, const std::string& where) {
   if (archive == nullptr) {
     if (source != nullptr) zip_source_free(source);
     const std::string text = zip_error_strerror(&error);
+    const int code = zip_error_code_zip(&error);
     zip_error_fini(&error);
-    throw BadInput(fmt::format("{}: not a readable .npz (zip) payload: {}", where, text));
+    throw ZipFailure(code, fmt::format("{}: not a readable .npz (zip) payload: {}", where, text));
   }
   return archive;
 }
@@ -107,7 +114,10 @@ NpzFile::Stream::Stream(zip* archive, size_t entry, std::string where)
     : file_(nullptr, &zip_fclose), where_(std::move(where)) {
   zip_stat_t stat;
   if (zip_stat_index(archive, entry, 0, &stat) == 0) file_.reset(zip_fopen_index(archive, entry, 0));
-  if (file_ == nullptr) throw BadInput(fmt::format("{}: cannot be read: {}", where_, zip_strerror(archive)));
+  if (file_ == nullptr) {
+    throw ZipFailure(zip_error_code_zip(zip_get_error(archive)),
+                     fmt::format("{}: cannot be read: {}", where_, zip_strerror(archive)));
+  }
   left_ = stat.size;
   if (left_ / kMaxDeflateRatio > stat.comp_size) {
     throw BadInput(
@@ -136,7 +146,8 @@ size_t NpzFile::Stream::ReadSome(void* data, size_t size) {
     const size_t piece = std::min(size - done, size_t{16} << 20);
     const zip_int64_t read = zip_fread(file_.get(), static_cast<char*>(data) + done, piece);
     if (read < 0) {
-      throw BadInput(fmt::format("{}: cannot be unpacked: {}", where_, zip_file_strerror(file_.get())));
+      throw ZipFailure(zip_error_code_zip(zip_file_get_error(file_.get())),
+                       fmt::format("{}: cannot be unpacked: {}", where_, zip_file_strerror(file_.get())));
     }
     if (read == 0) break;
     done += static_cast<size_t>(read);
@@ -184,9 +195,10 @@ void WriteNpz(const std::filesystem::path& path, const std::vector<NamedArray>& 
   std::unique_ptr<zip_t, void (*)(zip_t*)> archive(zip_open(path.c_str(), ZIP_CREATE | ZIP_EXCL, &code),
                                                    &zip_discard);
   if (archive == nullptr)
-    throw BadInput(fmt::format("cannot write {}: {}", path.string(), ZipErrorText(code)));
+    throw ZipFailure(code, fmt::format("cannot write {}: {}", path.string(), ZipErrorText(code)));
   const auto fail = [&] {
-    return BadInput(fmt::format("cannot write {}: {}", path.string(), zip_strerror(archive.get())));
+    return ZipFailure(zip_error_code_zip(zip_get_error(archive.get())),
+                      fmt::format("cannot write {}: {}", path.string(), zip_strerror(archive.get())));
   };
   std::vector<std::string> headers;
   headers.reserve(arrays.size());  // The zip reads from it when it is closed.

@@ -39,8 +39,7 @@ std::optional<std::string_view> WrappedList(const JsonScanner& json, std::string
   return std::nullopt;
 }
 
-/// Samples in a JSON text, found when opened and mapped again for each reading: thousands of files can be
-/// open.
+/// Samples in a JSON text, found when opened and read one by one: thousands of files can be open.
 class JsonSamples : public SampleSource {
  public:
   JsonSamples(std::filesystem::path path, std::string label, std::string_view role)
@@ -53,13 +52,9 @@ class JsonSamples : public SampleSource {
 
   Sample Read(uint64_t index) const override {
     Sample sample{Name(index), {}};
-    const MappedFile file(path_, role_);
     const TextRange range = ranges_.at(index);
-    const std::string_view text = file.text();
-    if (range.begin > text.size() || range.size > text.size() - range.begin) {
-      throw BadInput(fmt::format("{} changed while it was read", label_));
-    }
-    const JsonScanner json(text.substr(range.begin, range.size), sample.name, range.begin);
+    const std::string text = ReadPart(path_, role_, range.begin, range.size);
+    const JsonScanner json(text, sample.name, range.begin);
     const std::string_view root = json.Root();
     if (!JsonScanner::IsObject(root))
       json.Fail(root, fmt::format("expected an object of {}s by name", noun()));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <map>
+#include <new>
 #include <unordered_set>
 
 #include "halfsafe/error.h"
@@ -50,6 +51,8 @@ GraphIndex::GraphIndex(const Model& model) : path_(model.path().string()), proto
   try {
     InferTypes(&light, onnx::ShapeInferenceOptions(/*check_type_val=*/false, /*strict_mode_val=*/0,
                                                    /*data_prop_val=*/true));
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception&) {
     // What inference could not prove stays unknown here; the runtime is asked for what matters.
   }
@@ -141,6 +144,8 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
   if (node.schema != nullptr) {
     try {
       node.schema->Verify(proto);
+    } catch (const std::bad_alloc&) {
+      throw;
     } catch (const std::exception& error) {
       throw BadInput(fmt::format("{}: node {} ({}): {}", path_, path, proto.op_type(), error.what()));
     }

@@ -9,6 +9,9 @@
 #include <future>
 #include <limits>
 #include <mutex>
+#include <new>
+#include <optional>
+#include <set>
 #include <unordered_map>
 #include <unordered_set>
 
@@ -16,6 +19,8 @@
 #include "base/open.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
+#include "halfsafe/progress.h"
+#include "model/data_file.h"
 #include "model/external_data.h"
 #include "model/functions.h"
 #include "model/graph_index.h"
@@ -108,8 +113,8 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
       external[reference.location] = std::make_shared<MappedFile>(
           OpenInside(folder, reference.location), folder / reference.location, "external data");
     } catch (const Error& error) {
-      throw BadInput(fmt::format("{}: external data of initializer {} is refused: {}", path.string(),
-                                 tensor.name(), error.what()));
+      throw Error(error.code(), fmt::format("{}: external data of initializer {} is refused: {}",
+                                            path.string(), tensor.name(), error.what()));
     }
     external_size += external[reference.location]->bytes().size();
   }
@@ -241,6 +246,12 @@ const GraphIndex& Model::index() const {
 const std::string& Model::sha256() const { return impl_->sha256; }
 const std::filesystem::path& Model::path() const { return impl_->path; }
 
+std::vector<std::filesystem::path> Model::data_paths() const {
+  std::vector<std::filesystem::path> paths;
+  for (const auto& [location, file] : impl_->external) paths.push_back(file->path());
+  return paths;
+}
+
 void Model::RaiseOpset(int opset) {
   OpsetConversion(*this, opset).ApplyTo(&impl_->proto);
   impl_->raised_opset = opset;
@@ -326,17 +337,18 @@ std::vector<InputSpec> Model::Inputs() const {
   return specs;
 }
 
-/// The message that a file holds. Weights that lie in external files of the source go to `data`, which the
-/// message calls `location`, or inside where that is null: a model that points into another model's files
-/// would break when that one goes.
-onnx::ModelProto Model::WithWeights(AtomicFile* data, const std::string& location) const {
+/// The message that a file holds. Weights that lie in external files of the source go to `data`, or inside
+/// where that is null: a model that points into another model's files would break when that one goes.
+onnx::ModelProto Model::WithWeights(DataFile* data) const {
   onnx::ModelProto proto =
       WithoutLargeTensors(impl_->proto, data ? kSmallTensor : std::numeric_limits<size_t>::max());
   std::vector<const onnx::TensorProto*> sources;
   ForEachTensorConstant(impl_->proto.graph(),
                         [&](const onnx::TensorProto& tensor) { sources.push_back(&tensor); });
   size_t next = 0;
+  std::vector<onnx::TensorProto*> outside;
   ForEachMutableTensorConstant(proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
+    ThrowIfInterrupted();
     const onnx::TensorProto& source = *sources[next++];
     const bool moved = IsExternal(source) || tensor->raw_data().size() != source.raw_data().size();
     if (!moved) return;
@@ -346,24 +358,22 @@ onnx::ModelProto Model::WithWeights(AtomicFile* data, const std::string& locatio
       Forget(source);
       return;
     }
-    // Mapping wants page-aligned offsets.
-    constexpr uint64_t kAlign = 4096;
-    static constexpr char kZeros[kAlign] = {};
-    data->Write(kZeros, (kAlign - data->size() % kAlign) % kAlign);
-    WriteReference({location, data->size(), raw.bytes.size()}, tensor);
-    data->Write(raw.bytes.data(), raw.bytes.size());
+    WriteReference({"", data->Append(raw.bytes), raw.bytes.size()}, tensor);
+    outside.push_back(tensor);
     Forget(source);
   });
+  if (data == nullptr) return proto;
+  const std::string location = data->Finish();
+  for (onnx::TensorProto* tensor : outside) tensor->mutable_external_data(0)->set_value(location);
   return proto;
 }
 
 void Model::Save(const std::filesystem::path& path, uint64_t external_threshold) const {
   if (impl_->sparse != nullptr) return AsInFile().Save(path, external_threshold);
-  const std::filesystem::path data_path = path.string() + ".data";
-  std::unique_ptr<AtomicFile> data;
-  if (bytes() > external_threshold) data = std::make_unique<AtomicFile>(data_path);
+  std::optional<DataFile> data;
+  if (bytes() > external_threshold) data.emplace(path);
   AtomicFile file(path);
-  const onnx::ModelProto proto = WithWeights(data.get(), data_path.filename().string());
+  const onnx::ModelProto proto = WithWeights(data ? &*data : nullptr);
   FileStream stream(&file);
   google::protobuf::io::CopyingOutputStreamAdaptor buffered(&stream, 1 << 20);
   if (!proto.SerializeToZeroCopyStream(&buffered) || !buffered.Flush()) {
@@ -371,15 +381,19 @@ void Model::Save(const std::filesystem::path& path, uint64_t external_threshold)
     throw BadInput(
         fmt::format("cannot write {}: the model is larger than one protobuf file can be", path.string()));
   }
+  std::set<std::filesystem::path> replaced = DataFilesOf(path);
   if (data) data->Commit();
   file.Commit();
+  if (data) replaced.erase(data->Keep());
+  std::error_code ignored;
+  for (const std::filesystem::path& old : replaced) std::filesystem::remove(old, ignored);
 }
 
 std::string Model::ToBytes() const {
   if (impl_->sparse != nullptr) return AsInFile().ToBytes();
   std::string result;
   if (bytes() > static_cast<uint64_t>(std::numeric_limits<int>::max()) ||
-      !WithWeights(nullptr, "").SerializeToString(&result)) {
+      !WithWeights(nullptr).SerializeToString(&result)) {
     throw BadInput(
         fmt::format("the model has {} bytes; one protobuf message holds at most 2 GiB: save it to "
                     "a file, which may have its weights beside it",

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <new>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -172,6 +173,8 @@ void OpsetConversion::ConvertNodes(const Model& model) {
       } else if (onnx::OpSchemaRegistry::Schema(op, to_, "") != nullptr) {
         throw std::runtime_error("another operator has that name there");
       }
+    } catch (const std::bad_alloc&) {
+      throw;
     } catch (const std::exception& error) {
       throw BadInput(fmt::format("{}: node {} ({}) can't be converted from opset {} to {}: {}",
                                  model.path().string(), node.name, op, from_, to_, Reason(error)));
@@ -186,9 +189,13 @@ void OpsetConversion::RequireValid(const Model& model) const {
   ApplyTo(&after);
   try {
     Verify(std::move(after), to_);
+  } catch (const std::bad_alloc&) {
+    throw;
   } catch (const std::exception& error) {
     try {
       Verify(before, from_);
+    } catch (const std::bad_alloc&) {
+      throw;
     } catch (const std::exception&) {
       return;
     }

@@ -76,7 +76,10 @@ void Checkpoint::Save(uint64_t done, const Table& table) {
   nlohmann::ordered_json json = RangesJson(table());
   json["scan_sha256"] = scan_;
   json["done"] = done;
-  WriteFileAtomically(path_, DumpJson(json));
+  AtomicFile file(path_);
+  file.Write(DumpJson(json));
+  file.Sync();  // Hours of work may be in it.
+  file.Commit();
   saved_ = Clock::now();
   cost_ = saved_ - start;
 }

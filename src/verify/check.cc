@@ -5,11 +5,13 @@
 #include <algorithm>
 #include <future>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include <onnx/onnx_pb.h>
 
+#include "data/folder.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/walk.h"
@@ -22,15 +24,12 @@
 namespace halfsafe {
 namespace {
 
-/// Writes one model's outputs per sample.
+/// Writes one model's outputs per sample, in a folder of its own inside `folder`, if there is one.
 class Recorder {
  public:
-  Recorder(const std::string& folder, const char* model) {
-    if (folder.empty()) return;
-    std::error_code error;
-    std::filesystem::create_directories(folder, error);
-    if (error) throw BadInput(fmt::format("cannot create folder {}: {}", folder, error.message()));
-    writer_ = std::make_unique<RecordedOutputsWriter>(std::filesystem::path(folder) / model, model);
+  Recorder(const std::optional<AtomicFolder>& folder, const char* model, bool wanted = true) {
+    if (folder && wanted)
+      writer_ = std::make_unique<RecordedOutputsWriter>(folder->temporary() / model, model);
   }
   void Add(const std::vector<std::string>& names, const RunOutputs& run) {
     if (!writer_) return;
@@ -234,9 +233,15 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   const bool same_shapes = SameShapes(samples);
   bool plain_is_fixed = false;
   const std::optional<Model> plain_model = PlainModel(original, fixed, options, &plain_is_fixed);
-  Recorder save_reference(options.save_outputs, "fp32");
-  Recorder save_plain(options.plain ? options.save_outputs : "", "fp16");
-  Recorder save_fixed(options.save_outputs, "fixed");
+  std::optional<MissingFolders> parents;
+  std::optional<AtomicFolder> folder;
+  if (!options.save_outputs.empty()) {
+    parents.emplace(std::filesystem::path(options.save_outputs).parent_path());
+    folder.emplace(options.save_outputs);
+  }
+  Recorder save_reference(folder, "fp32");
+  Recorder save_plain(folder, "fp16", options.plain);
+  Recorder save_fixed(folder, "fixed");
   std::vector<Entrant> entrants;
   if (plain_model) entrants.push_back({"fp16", &*plain_model, {&save_plain}});
   entrants.push_back({"fixed", &fixed, {&save_fixed}, options.fixed_ranges});
@@ -254,6 +259,7 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   save_reference.Commit();
   save_plain.Commit();
   save_fixed.Commit();
+  if (folder) folder->Commit();
 
   Blame(original, samples, options, entrants);
   CheckResult result;
