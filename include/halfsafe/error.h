@@ -14,6 +14,7 @@ enum class ExitCode : int {
   kInternal = 4,       ///< A bug in halfsafe, or out of memory.
   kUnavailable = 5,    ///< This build or machine lacks what was asked for.
   kInterrupted = 130,  ///< Stopped by SIGINT, as shells report it (128 + 2).
+  kClosedPipe = 141,   ///< Nobody reads what is printed any more (128 + SIGPIPE).
 };
 
 /// The one exception type of the library. Its message says what, where, expected and got, so that a user can

@@ -25,6 +25,10 @@ class Progress {
 /// Set from a signal handler to stop work at the next safe point.
 inline std::atomic<bool> interrupt_requested{false};
 
+/// Sets `interrupt_requested`, and has what ONNX Runtime runs end at its next operator instead of the end of
+/// the sample. Any thread may call it, but no signal handler.
+void RequestInterrupt();
+
 /// Throws Error(kInterrupted) once `interrupt_requested` is set. Long loops call it at each step.
 inline void ThrowIfInterrupted() {
   if (interrupt_requested.load(std::memory_order_relaxed)) throw Error(ExitCode::kInterrupted, "interrupted");

@@ -47,7 +47,7 @@ void WaitWithSignals(const std::function<bool()>& finished) {
     const nb::python_error raised;
     {
       const nb::gil_scoped_release release;
-      interrupt_requested = true;
+      RequestInterrupt();
       while (!finished()) continue;
       interrupt_requested = false;
     }

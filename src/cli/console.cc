@@ -40,6 +40,7 @@ int WidthOf(FILE* stream) {
 
 void Put(FILE* stream, std::string_view text) {
   if (std::fwrite(text.data(), 1, text.size(), stream) != text.size() || std::fflush(stream) != 0) {
+    if (errno == EPIPE) throw Error(ExitCode::kClosedPipe, "nobody reads standard output any more");
     throw BadInput(fmt::format("can't write to standard {}: {}", stream == stderr ? "error" : "output",
                                std::strerror(errno)));
   }

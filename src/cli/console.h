@@ -34,6 +34,9 @@ void Write(FILE* stream, std::string_view text);
 /// Says something on standard error. Where that can't be written, nobody misses it, and the work goes on.
 void Tell(std::string_view text);
 
+/// The message for it, which takes none.
+constexpr std::string_view kOutOfMemory = "halfsafe: out of memory\n";
+
 /// "halfsafe: warning: ..." and the like on standard error.
 void PrintNote(std::string_view kind, std::string_view message);
 

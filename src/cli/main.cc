@@ -1,23 +1,19 @@
 #include <fmt/format.h>
 #include <malloc.h>
 
-#include <csignal>
 #include <cstdio>
 #include <new>
+#include <system_error>
 
 #include "base/display.h"
 #include "base/text.h"
 #include "cli/console.h"
 #include "cli/describe.h"
+#include "cli/signals.h"
 #include "halfsafe/halfsafe.h"
 
 namespace halfsafe {
 namespace {
-
-extern "C" void OnInterrupt(int) {
-  // The second time, whoever waits doesn't want to wait for the end of a step.
-  if (interrupt_requested.exchange(true)) std::_Exit(static_cast<int>(ExitCode::kInterrupted));
-}
 
 ExitCode Fail(ExitCode code, std::string_view message) {
   Tell(fmt::format("halfsafe: {}\n", Printable(message)));
@@ -98,28 +94,41 @@ ExitCode Run(int argc, char** argv) {
   return chosen();
 }
 
+/// Runs the command and says what went wrong.
+int RunAndReport(int argc, char** argv) {
+  try {
+    WatchSignals();
+    return static_cast<int>(Run(argc, argv));
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::kClosedPipe) return static_cast<int>(error.code());  // Nobody listens.
+    Fail(error.code(), error.what());
+    return error.code() == ExitCode::kInterrupted ? InterruptedCode() : static_cast<int>(error.code());
+  } catch (const std::bad_alloc&) {
+    Tell(kOutOfMemory);
+    return static_cast<int>(ExitCode::kInternal);
+  } catch (const std::system_error& error) {
+    // Threads that can't be started, for the most part.
+    const bool scarce = error.code() == std::errc::resource_unavailable_try_again ||
+                        error.code() == std::errc::not_enough_memory;
+    return static_cast<int>(
+        Fail(ExitCode::kInternal,
+             fmt::format("{}: {}", scarce ? "out of memory or threads" : "internal error", error.what())));
+  } catch (const std::exception& error) {
+    return static_cast<int>(Fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what())));
+  }
+}
+
 }  // namespace
 }  // namespace halfsafe
 
 int main(int argc, char** argv) {
   using halfsafe::ExitCode;
   halfsafe::OpenStandardStreams();
-  std::signal(SIGINT, halfsafe::OnInterrupt);
-  std::signal(SIGTERM, halfsafe::OnInterrupt);
-  ExitCode code = ExitCode::kInternal;
-  try {
-    code = halfsafe::Run(argc, argv);
-  } catch (const halfsafe::Error& error) {
-    code = halfsafe::Fail(error.code(), error.what());
-  } catch (const std::bad_alloc&) {
-    code = halfsafe::Fail(ExitCode::kInternal, "out of memory");
-  } catch (const std::exception& error) {
-    code = halfsafe::Fail(ExitCode::kInternal, fmt::format("internal error: {}", error.what()));
-  }
+  const int code = halfsafe::RunAndReport(argc, argv);
   std::fflush(nullptr);
 #ifndef __SANITIZE_ADDRESS__  // Its search for leaks runs at exit.
   // All that is left is to free what the libraries hold, which the system does faster.
-  std::_Exit(static_cast<int>(code));
+  std::_Exit(code);
 #endif
-  return static_cast<int>(code);
+  return code;
 }

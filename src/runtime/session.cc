@@ -16,6 +16,7 @@
 #include "halfsafe/progress.h"
 #include "runtime/chain_op.h"
 #include "runtime/provider.h"
+#include "runtime/running.h"
 
 namespace halfsafe {
 namespace {
@@ -165,6 +166,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
     session_ = std::make_unique<Ort::Session>(Environment(), text.data(), text.size(), native);
     if (options.taps != nullptr) registered = true;
   } catch (const Ort::Exception& error) {
+    RethrowIfNoFault(error);
     throw Refused(model.source->path().string(), error.what());
   }
   const Ort::AllocatorWithDefaultOptions allocator;
@@ -225,10 +227,12 @@ std::vector<Ort::Value> Session::Run(const Sample& sample) {
   }
   std::vector<const char*> outputs;
   for (const auto& name : output_names_) outputs.push_back(name.c_str());
+  const Running running;
   try {
-    return session_->Run(Ort::RunOptions{}, input_names.data(), inputs.data(), inputs.size(), outputs.data(),
+    return session_->Run(running.options(), input_names.data(), inputs.data(), inputs.size(), outputs.data(),
                          outputs.size());
   } catch (const Ort::Exception& error) {
+    RethrowIfNoFault(error);
     throw BadInput(fmt::format("sample {}: ONNX Runtime failed: {}", sample.name, error.what()));
   }
 }
