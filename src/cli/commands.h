@@ -10,6 +10,13 @@
 
 namespace halfsafe {
 
+/// What a command writes, and the option that says so.
+struct OutputPath {
+  const char* option;
+  std::string path;            ///< Empty where the option isn't given.
+  bool may_be_folder = false;  ///< Then it is left to the stage to try it.
+};
+
 /// Options that several commands share.
 struct CommonOptions {
   std::string model;
@@ -29,6 +36,7 @@ struct CommonOptions {
   bool fail_on_overflow = false;
   double threshold = 10000.0;
   std::string latencies;
+  std::vector<OutputPath> outputs;  ///< All that the command writes: see RequireOutputs.
 };
 
 /// A command line and what it does.

@@ -10,7 +10,7 @@ struct DiffCommand {
   std::string before, after;
 
   ExitCode Run() {
-    RequireWritable(common.json);
+    RequireOutputs(&common, {}, {before, after});
     const RangesDiff diff = Diff(ReadRanges(before), ReadRanges(after), {common.threshold});
     Say(common, diff);
     return common.fail_on_overflow && diff.NewOverflow() ? ExitCode::kNotRight : ExitCode::kOk;

@@ -19,7 +19,7 @@ struct EngineCommand {
   bool trace = false;
 
   ExitCode Run() {
-    RequireWritable(common.json);
+    RequireOutputs(&common, {}, {plan_path});
     if (trace) return Trace();
     const std::string& file = common.model;
     const std::string inspected = Inspected();

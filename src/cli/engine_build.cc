@@ -65,7 +65,7 @@ struct BuildCommand {
 
   ExitCode Run() {
     if (!parse_only && common.output.empty()) throw BadUsage("-o is required, unless with --parse-only");
-    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
+    RequireOutputs(&common, {{"--timing-cache", options.timing_cache.string(), true}}, {plan_path});
     ConsoleProgress progress(common.quiet);
     const std::optional<Plan> plan = plan_path.empty() ? std::nullopt : std::optional(ReadPlan(plan_path));
     const Model model = plan ? LoadModelFor(plan_path, plan->model_sha256, plan->opset, common)
@@ -93,7 +93,7 @@ struct BenchCommand {
   bool no_cuda_graph = false;
 
   ExitCode Run() {
-    for (const std::string& path : {common.json, latencies}) RequireWritable(path);
+    RequireOutputs(&common, {{"--save-latencies", latencies}}, engines);
     ConsoleProgress progress(common.quiet);
     const Model model = LoadModel(common.model, common);
     const auto samples = OpenData(model, common, &progress);

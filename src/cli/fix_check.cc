@@ -22,9 +22,9 @@ struct FixCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
-    for (const std::string& path : {common.output, save_plan, save_ranges, common.json})
-      RequireWritable(path);
-    RequireReportFile(common);
+    RequireOutputs(&common, {{"--save-plan", save_plan},
+                             {"--save-ranges", save_ranges},
+                             {"--save-outputs", options.check.save_outputs, true}});
     ConsoleProgress progress(common.quiet);
     const Model original = LoadRunnable(common.model, common);
     std::optional<Model> raised;
@@ -63,8 +63,12 @@ struct CheckCommand {
 
   ExitCode Run() {
     const auto start = std::chrono::steady_clock::now();
-    for (const std::string& path : {common.json, widen, narrow}) RequireWritable(path);
-    RequireReportFile(common);
+    // One plan may be widened where the check fails, and narrowed where it doesn't.
+    RequireOutputs(&common,
+                   {{"--widen", widen},
+                    {"--narrow", narrow == widen ? "" : narrow},
+                    {"--save-outputs", options.save_outputs, true}},
+                   {fixed});
     ConsoleProgress progress(common.quiet);
     const Model model = LoadRunnable(common.model, common);
     const Model fixed_model = LoadRunnable(fixed, common);

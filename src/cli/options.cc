@@ -192,6 +192,7 @@ std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) 
 
 Model LoadModel(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
   Model model = Model::Load(path);
+  RequireApart(options, model);
   if (opset) model.RaiseOpset(*opset);
   CompleteTypes(&model, Paths(options.custom_ops));
   return model;
@@ -211,6 +212,7 @@ Model LoadRunnable(const std::string& path, const CommonOptions& options, std::o
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
                    const CommonOptions& options) {
   Model model = Model::Load(options.model);
+  RequireApart(options, model);
   try {
     // Another model is for the stage to refuse.
     if (opset && model.sha256() == sha256) model.RaiseOpset(*opset);
@@ -230,7 +232,9 @@ std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& 
         "that holds");
     return RandomSamples(options.random, model.Inputs());
   }
-  return OpenSamples(Paths(options.data), model.Inputs(), {options.leading_axis});
+  auto samples = OpenSamples(Paths(options.data), model.Inputs(), {options.leading_axis});
+  RequireApart(options, *samples);
+  return samples;
 }
 
 RangeTable ReadRanges(const std::string& path) {
@@ -250,12 +254,6 @@ Report StartReport(const char* command, const Model& model) {
   report.model_bytes = model.bytes();
   report.opset = model.raised_opset();
   return report;
-}
-
-void RequireReportFile(const CommonOptions& options) {
-  if (options.report.empty()) return;
-  RequireHtml();
-  RequireWritable(options.report);
 }
 
 void WriteReportFile(const Report& report, const GraphSources& sources, const CommonOptions& options) {

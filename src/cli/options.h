@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "cli/commands.h"
 #include "cli/console.h"
+#include "cli/outputs.h"
 #include "halfsafe/halfsafe.h"
 #include "report/report.h"
 #include "report/report_graph.h"
@@ -100,8 +101,6 @@ void Say(const CommonOptions& options, const Result& result) {
 
 /// A report with the model's part filled in.
 Report StartReport(const char* command, const Model& model);
-/// Throws unless --report can be written: worth knowing before the samples are run.
-void RequireReportFile(const CommonOptions& options);
 /// Writes --report, where it is asked for. Call before Finish.
 void WriteReportFile(const Report& report, const GraphSources& sources, const CommonOptions& options);
 /// Prints the report, writes --json, and returns `otherwise` unless --fail-on overflow applies.

@@ -14,6 +14,7 @@ struct MergeCommand {
   std::vector<std::string> inputs;
 
   ExitCode Run() {
+    RequireOutputs(&common);  // It may be one of the inputs: ranges that grow.
     std::vector<RangeTable> tables;
     for (const std::string& path : inputs) tables.push_back(ReadRanges(path));
     WriteFileAtomically(common.output, ToJson(MergeRanges(tables)));
@@ -30,8 +31,7 @@ struct PlanCommand {
     const bool asked = !explain.empty() || !export_form.empty();
     if (asked && common.json_on_stdout)
       throw BadUsage("--explain and --export write to standard output, and so does --json -");
-    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
-    RequireReportFile(common);
+    RequireOutputs(&common, {}, {ranges_path});
     const RangeTable ranges = ReadRanges(ranges_path);
     const Model model = LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, common);
     options.threshold = common.threshold;
@@ -79,7 +79,7 @@ struct ApplyCommand {
   ExitCode Run() {
     if (accumulate_fp32 && typing == Typing::kWeak)
       throw BadUsage("--accumulate fp32 writes Casts, which --typing weak leaves out");
-    for (const std::string& path : {common.output, common.json}) RequireWritable(path);
+    RequireOutputs(&common, {}, {plan_path});
     const Plan plan = ReadPlan(plan_path);
     const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, common);
     Model fixed = typing == Typing::kWeak ? ApplyWeakly(model, plan).model : Apply(model, plan);

@@ -64,8 +64,9 @@ struct ScanCommand {
     const auto start = std::chrono::steady_clock::now();
     const bool first = ranks == nullptr || ranks->rank() == 0;
     if (first) {
-      for (const std::string& path : {common.output, common.json}) RequireWritable(path);
-      RequireReportFile(common);
+      RequireOutputs(&common,
+                     {{"--checkpoint", options.checkpoint}, {"--save-outputs", options.save_outputs, true}},
+                     outputs);
     }
     ConsoleProgress progress(common.quiet || !first);
     const Model model = LoadRunnable(common.model, common, common.opset);
@@ -106,6 +107,7 @@ struct ScanCommand {
       if (options.provider != Provider::kCpu)
         throw BadUsage("--provider is for --data: --from-outputs runs nothing");
       const auto recorded = OpenRecordedOutputs(Paths(outputs));
+      RequireApart(common, *recorded);
       return ScanRecorded(model, *EverySample(*recorded, share.index, share.count), progress);
     }
     const auto samples = OpenData(model, common, progress);
@@ -122,9 +124,10 @@ struct ScanCommand {
   /// The result is written: what it could have been continued from has served.
   void RemoveCheckpoints(uint64_t count) const {
     if (options.checkpoint.empty()) return;
+    std::error_code ignored;
     for (uint64_t i = 0; i < count; ++i) {
       if (shard.empty() || ParseShard(shard).index == i)
-        std::filesystem::remove(Share{i, count}.OfFile(options.checkpoint));
+        std::filesystem::remove(Share{i, count}.OfFile(options.checkpoint), ignored);
     }
   }
 };

@@ -10,15 +10,16 @@ namespace {
 
 struct DataCommand {
   CommonOptions common;
-  std::vector<std::string> paths;
-  std::string model;
+  std::string output;
 
   ExitCode Run() {
+    RequireOutputs(&common, {{"-o", output, true}});
     // With a model the K-th input_K.pb gets its input's name.
     const std::vector<InputSpec> inputs =
-        model.empty() ? std::vector<InputSpec>() : Model::Load(model).Inputs();
-    const auto samples = OpenSamples(Paths(paths), inputs, {common.leading_axis});
-    WriteSamples(*samples, common.output);
+        common.model.empty() ? std::vector<InputSpec>() : Model::Load(common.model).Inputs();
+    const auto samples = OpenSamples(Paths(common.data), inputs, {common.leading_axis});
+    RequireApart(common, *samples);
+    WriteSamples(*samples, output);
     return ExitCode::kOk;
   }
 };
@@ -28,6 +29,7 @@ struct MarkCommand {
   std::string pattern = ".*";
 
   ExitCode Run() {
+    RequireOutputs(&common);
     MarkOutputs(LoadModel(common.model, common), pattern).Save(common.output);
     return ExitCode::kOk;
   }
@@ -37,6 +39,7 @@ struct InspectCommand {
   CommonOptions common;
 
   ExitCode Run() {
+    RequireOutputs(&common);
     const Model model = LoadModel(common.model, common);
     const Inspection inspection = Inspect(model);
     Say(common, inspection);
@@ -49,10 +52,12 @@ struct InspectCommand {
 
 Command SetUpData(CLI::App* app) {
   auto command = std::make_shared<DataCommand>();
-  app->add_option("PATH", command->paths, "Samples in any format")->required()->type_name("PATH");
-  AddOutput(app, &command->common, "PATH",
-            "A .json file (Polygraphy's input format), or a folder for .npz files", true);
-  app->add_option("--model", command->model,
+  app->add_option("PATH", command->common.data, "Samples in any format")->required()->type_name("PATH");
+  app->add_option("-o,--output", command->output,
+                  "A .json file (Polygraphy's input format), or a folder for .npz files")
+      ->required()
+      ->type_name("PATH");
+  app->add_option("--model", command->common.model,
                   "The model that the samples are for: names the inputs of ONNX test data")
       ->type_name("MODEL.onnx");
   app->add_flag("--leading-axis", command->common.leading_axis,
