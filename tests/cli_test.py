@@ -496,8 +496,10 @@ class OutputTest(CliTest):
         onnx.checker.check_model(str(self.out))
 
     def test_output_over_the_input(self) -> None:
-        self.tool("fix", self.model, *self.data, "-o", self.model)
-        onnx.checker.check_model(str(self.model))
+        before = self.model.read_bytes()
+        done = self.tool("fix", self.model, *self.data, "-o", self.model, code=2)
+        self.assertIn("would replace what is read", done.stderr)
+        self.assertEqual(self.model.read_bytes(), before)
 
     def test_quiet(self) -> None:
         for arguments in self.commands(self.folder / "quiet.out"):
