@@ -175,7 +175,7 @@ class CheckpointTest(SharesTest):
 
     def test_interrupted(self) -> None:
         model, _ = self.case(1)
-        arguments = ["scan", model, "--random", "3000000", "--threads", "1", "--checkpoint", self.folder / "so-far.json", "-q"]
+        arguments = ["scan", model, "--random", "1000000", "--threads", "1", "--checkpoint", self.folder / "so-far.json", "-q"]
         process = self.start(*arguments)
         time.sleep(2)
         process.send_signal(signal.SIGINT)
@@ -183,7 +183,7 @@ class CheckpointTest(SharesTest):
         self.assertEqual(process.returncode, 130)
         done = read_json(self.folder / "so-far.json")["done"]
         self.assertGreater(done, 0)
-        self.assertLess(done, 3000000)
+        self.assertLess(done, 1000000)
         self.assertEqual(self.left_over(), {"model.onnx", "samples", "so-far.json"})
 
     def test_other_samples_model_or_options_are_refused(self) -> None:

@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/json.h"
 #include "halfsafe/error.h"
+#include "halfsafe/progress.h"
 #include "observe/ranges_json.h"
 
 namespace halfsafe {
@@ -26,6 +27,7 @@ std::string ScanDigest(const ScanOptions& options, const SampleSource& samples) 
       fmt::format("optimize {}, low memory {}, skip {}, cuda {}\n", options.optimize, options.low_memory,
                   options.skip_bad_samples, options.provider == Provider::kCuda);
   for (uint64_t i = 0; i < samples.size(); ++i) {
+    ThrowIfInterrupted();
     text += samples.Name(i);
     text += '\n';
   }
