@@ -44,11 +44,11 @@ std::atomic<bool> ready{false};
 
 // The calls as they are behind this library, found when they are first used or before main, whichever is
 // first: a search may take memory.
-#define FOR_EACH_CALL(DO)                                                                             \
-  DO(open)                                                                                            \
-  DO(open64)                                                                                          \
-  DO(openat) DO(fopen) DO(fopen64) DO(mkstemp64) DO(mkstemp) DO(write) DO(fwrite) DO(pread) DO(fread) \
-      DO(mmap) DO(fsync) DO(link) DO(linkat) DO(rename) DO(mkdir) DO(unlink) DO(unlinkat) DO(rmdir)
+// clang-format off
+#define FOR_EACH_CALL(DO) \
+  DO(open) DO(open64) DO(openat) DO(fopen) DO(fopen64) DO(mkstemp64) DO(mkstemp) DO(write) DO(fwrite) DO(pread) \
+  DO(fread) DO(mmap) DO(fsync) DO(link) DO(linkat) DO(rename) DO(mkdir) DO(unlink) DO(unlinkat) DO(rmdir)
+// clang-format on
 #define DECLARE(name) decltype(&::name) real_##name = nullptr;
 #define FIND(name) \
   if (real_##name == nullptr) real_##name = reinterpret_cast<decltype(real_##name)>(dlsym(RTLD_NEXT, #name));
