@@ -1,7 +1,7 @@
 """Memory and time that hostile input can cost: every stage on graphs that are large where others are small, and on small files that
 stand for something huge. The bounds are those of SECURITY.md.
 
-HALFSAFE names the binary; HALFSAFE_HOSTILE_SIZE the number of nodes and the like (50000; of what ONNX Runtime has to load a tenth).
+HALFSAFE names the binary; HALFSAFE_HOSTILE_SIZE the number of nodes and the like (4000; of what ONNX Runtime has to load a tenth).
 Exits with 77 (skipped) where a package is missing. `python tests/hostile_test.py --measure 1000000 chain star` prints what stages take.
 """
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import hostile_models
 
 HALFSAFE = os.environ["HALFSAFE"]
-SIZE = int(os.environ.get("HALFSAFE_HOSTILE_SIZE", "50000"))
+SIZE = int(os.environ.get("HALFSAFE_HOSTILE_SIZE", "4000"))
 MB = 1e6
 # SECURITY.md: what halfsafe holds beside ONNX Runtime, at most.
 BASE, PER_BYTE = 300 * MB, 1000

@@ -10,14 +10,14 @@ namespace {
 /// The branch that x with one dimension does not take transposes two: ONNX Runtime refuses it for known
 /// shapes.
 const char kRankChoice[] = R"(<ir_version: 8, opset_import: ["" : 17]>
-  g (float[...] x) => (float[...] y)
+  g (float[] x) => (float[] y)
   <int64 one = {1}> {
     shape = Shape(x)
     rank = Size(shape)
     flat = Equal(rank, one)
     y = If(flat) <
-      then_branch = t () => (float[...] a) { a = Neg(x) },
-      else_branch = e () => (float[...] b) { b = Transpose<perm = [1, 0]>(x) }
+      then_branch = t () => (float[] a) { a = Neg(x) },
+      else_branch = e () => (float[] b) { b = Transpose<perm = [1, 0]>(x) }
     >
   })";
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -82,7 +83,7 @@ def read() -> dict[str, dict[str, Any]]:
 
 SECTION = """{heading}
 Models as exporters write them, on the same terms: {torch} networks with random weights exported from PyTorch (ResNet to Swin,
-detectors, transformers with and without a cache, recurrent ones, loops and branches), by its TorchScript exporter (`script`) and
+DETR, transformers with and without a cache, recurrent ones, loops and branches), by its TorchScript exporter (`script`) and
 the newer one (`dynamo`), `raw` where nothing was folded, each in the opset behind its name; and {packages} trained ones that PyPI
 packages ship. Many have a layer so large that FP16 overflows. `scripts/conformance --exports` makes them, runs them and writes
 this section; it takes PyTorch, which `scripts/setup --exports` installs, and most of an hour. Values may be off by {roundings}
@@ -124,8 +125,6 @@ def with_section(page: str) -> str:
 
 def main(pattern: str, page: Path) -> int:
     """What scripts/conformance --exports runs; with a pattern it runs the cases that match, and only their rows change."""
-    import re
-
     write_exports()
     chosen = [case for case in export_cases() if re.search(pattern, case.id)]
     outcomes = []

@@ -28,7 +28,7 @@ TEST_P(FuzzCorpus, IsHandled) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, FuzzCorpus, testing::ValuesIn(kTargets),
-                         [](const auto& info) { return std::string(info.param.name); });
+                         [](const auto& target) { return std::string(target.param.name); });
 
 }  // namespace
 }  // namespace halfsafe::fuzz

@@ -42,7 +42,11 @@ void ReadLatencies(Bytes bytes) {
 }
 
 void ReadLayers(Bytes bytes) {
-  static const Plan plan = {"", {}, {{"conv1", Precision::kFp32, "overflow", ""}}, {}, {}, {}, {}};
+  static const Plan plan = [] {
+    Plan held;
+    held.nodes = {{"conv1", Precision::kFp32, "overflow", ""}};
+    return held;
+  }();
   for (const Plan* held : {static_cast<const Plan*>(nullptr), &plan}) {
     MayRefuse([&] {
       const EngineReport report = CompareLayers(LayersFromJson(AsText(bytes), "layers"), held);

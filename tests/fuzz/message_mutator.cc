@@ -215,7 +215,7 @@ class Mutator {
         return kWords[Below(std::size(kWords))];
       case 1: {
         std::string changed = old;
-        for (size_t i = 0; i <= Below(4); ++i)
+        for (int left = 1 + Below(4); left > 0; --left)
           changed.insert(Below(changed.size() + 1), 1, static_cast<char>(random_()));
         return changed;
       }
