@@ -50,8 +50,9 @@ std::string NameOf(uint64_t index) { return fmt::format("samples[{}]", index); }
 size_t HashOf(const Sample& sample) {
   const std::hash<std::string_view> hash;
   size_t result = 0;
-  for (const auto& [name, array] : sample.inputs) {
-    const std::string head = fmt::format("{} {} {}", name, DTypeName(array.dtype), array.shape.size());
+  for (const NamedArray& input : sample.inputs) {
+    const Array& array = input.array;
+    const std::string head = fmt::format("{} {} {}", input.name, DTypeName(array.dtype), array.shape.size());
     const std::string_view bytes(reinterpret_cast<const char*>(array.bytes.data()), array.bytes.size());
     for (const size_t part : {hash(head), hash(bytes)}) result = result * 31 + part;
     for (const int64_t size : array.shape) result = result * 31 + static_cast<size_t>(size);

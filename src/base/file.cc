@@ -1,8 +1,13 @@
+// Digests by their own functions, which are deprecated, not by EVP's: those look for an implementation in
+// tables that OpenSSL makes when first asked, and end the process where memory for these is short.
+#define OPENSSL_SUPPRESS_DEPRECATED
+
 #include "base/file.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <openssl/evp.h>
+#include <openssl/sha.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -70,11 +75,6 @@ struct Mappings {
   std::mutex mutex;
   std::map<const std::byte*, const MappedFile*> files;
 };
-
-/// Only lack of memory fails.
-void Require(int success) {
-  if (success != 1) throw std::bad_alloc();
-}
 
 Mappings& AllMappings() {
   static Mappings& mappings = *new Mappings;  // Never destroyed: mapped files may live in statics.
@@ -237,21 +237,19 @@ void WriteFileAtomically(const std::filesystem::path& path, std::string_view tex
   file.Commit();
 }
 
-Sha256::Sha256() : context_(EVP_MD_CTX_new(), &EVP_MD_CTX_free) {
-  if (context_ == nullptr) throw std::bad_alloc();
-  Require(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr));
+Sha256::Sha256() : state_(new SHA256_CTX, [](SHA256_CTX* state) { delete state; }) {
+  SHA256_Init(state_.get());
 }
 
 void Sha256::Add(std::span<const std::byte> bytes) {
-  Require(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()));
+  SHA256_Update(state_.get(), bytes.data(), bytes.size());
 }
 
 std::string Sha256::Hex() {
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  unsigned int length = 0;
-  Require(EVP_DigestFinal_ex(context_.get(), digest.data(), &length));
+  std::array<unsigned char, SHA256_DIGEST_LENGTH> digest{};
+  SHA256_Final(digest.data(), state_.get());
   std::string hex;
-  for (unsigned int i = 0; i < length; ++i) hex += fmt::format("{:02x}", digest[i]);
+  for (const unsigned char byte : digest) hex += fmt::format("{:02x}", byte);
   return hex;
 }
 
@@ -279,6 +277,7 @@ std::string Base64Encode(std::span<const std::byte> bytes) {
 std::string Base64Decode(std::string_view text, std::string_view where) {
   const std::unique_ptr<EVP_ENCODE_CTX, decltype(&EVP_ENCODE_CTX_free)> context(EVP_ENCODE_CTX_new(),
                                                                                 &EVP_ENCODE_CTX_free);
+  if (context == nullptr) throw std::bad_alloc();
   EVP_DecodeInit(context.get());
   std::string bytes(text.size() / 4 * 3 + 3, '\0');
   size_t at = 0;

@@ -11,7 +11,7 @@
 #include "base/open.h"
 #include "base/temporary.h"
 
-struct evp_md_ctx_st;  // OpenSSL's.
+struct SHA256state_st;  // OpenSSL's.
 
 namespace halfsafe {
 
@@ -115,7 +115,7 @@ class Sha256 {
   std::string Hex();
 
  private:
-  std::unique_ptr<evp_md_ctx_st, void (*)(evp_md_ctx_st*)> context_;
+  std::unique_ptr<SHA256state_st, void (*)(SHA256state_st*)> state_;
 };
 
 /// Lower-case hex SHA-256 of `bytes`.

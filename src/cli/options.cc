@@ -200,6 +200,7 @@ Model LoadModel(const std::string& path, const CommonOptions& options, std::opti
 
 Model LoadRunnable(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
   Model model = Model::Load(path);
+  RequireApart(options, model);
   if (opset) {
     model.RaiseOpset(*opset);
   } else {
