@@ -190,17 +190,26 @@ std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names) 
   return {names.begin(), names.end()};
 }
 
-Model LoadModel(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
+namespace {
+
+/// The model as it is in its file, in place of which no output may be written.
+Model Opened(const std::string& path, const CommonOptions& options) {
   Model model = Model::Load(path);
   RequireApart(options, model);
+  return model;
+}
+
+}  // namespace
+
+Model LoadModel(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
+  Model model = Opened(path, options);
   if (opset) model.RaiseOpset(*opset);
   CompleteTypes(&model, Paths(options.custom_ops));
   return model;
 }
 
 Model LoadRunnable(const std::string& path, const CommonOptions& options, std::optional<int> opset) {
-  Model model = Model::Load(path);
-  RequireApart(options, model);
+  Model model = Opened(path, options);
   if (opset) {
     model.RaiseOpset(*opset);
   } else {
@@ -212,8 +221,7 @@ Model LoadRunnable(const std::string& path, const CommonOptions& options, std::o
 
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
                    const CommonOptions& options) {
-  Model model = Model::Load(options.model);
-  RequireApart(options, model);
+  Model model = Opened(options.model, options);
   try {
     // Another model is for the stage to refuse.
     if (opset && model.sha256() == sha256) model.RaiseOpset(*opset);
