@@ -5,25 +5,18 @@
 
 #include <fstream>
 
+#include "base/test_support.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
 namespace {
 
-class FileTest : public testing::Test {
+class FileTest : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = std::filesystem::path(testing::TempDir()) /
-              testing::UnitTest::GetInstance()->current_test_info()->name();
-    std::filesystem::remove_all(folder_);
-    std::filesystem::create_directories(folder_);
-  }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
   size_t Entries() const {
     return static_cast<size_t>(
         std::distance(std::filesystem::directory_iterator(folder_), std::filesystem::directory_iterator()));
   }
-  std::filesystem::path folder_;
 };
 
 TEST_F(FileTest, AppearsOnlyWhenCommitted) {

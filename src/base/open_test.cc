@@ -13,6 +13,7 @@
 #include <fstream>
 #include <initializer_list>
 
+#include "base/test_support.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
@@ -24,44 +25,16 @@ std::string Text(const OpenedFile& file) {
   return {text.data(), static_cast<size_t>(std::max<ssize_t>(size, 0))};
 }
 
-void WriteText(const std::filesystem::path& path, const char* text) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path) << text;
-}
-
-/// Expects `run` to throw BadInput, and every one of `parts` in its message.
-template <typename Run>
-void ExpectBad(Run run, std::initializer_list<std::string_view> parts) {
-  try {
-    run();
-    ADD_FAILURE() << "not refused";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kBadInput) << error.what();
-    for (const std::string_view part : parts)
-      EXPECT_THAT(error.what(), testing::HasSubstr(std::string(part)));
-  }
-}
-
 /// A folder with a model's weights, and a file beside the folder that no model may read.
 struct Place {
-  std::filesystem::path outer, folder, secret;
+  const TempFolder outer;
+  const std::filesystem::path folder = outer / "model", secret = outer / "secret";
 
   Place() {
-    std::string name = (std::filesystem::temp_directory_path() / "halfsafe.XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    outer = name;
-    folder = outer / "model";
-    secret = outer / "secret";
     WriteText(folder / "weights", "weights");
     WriteText(folder / "inner" / "weights", "inner");
     WriteText(secret, "secret");
   }
-  ~Place() {
-    std::error_code ignored;
-    std::filesystem::remove_all(outer, ignored);
-  }
-  Place(const Place&) = delete;
-  Place& operator=(const Place&) = delete;
 };
 
 /// Both ways to open: by the kernel, and part by part.
@@ -95,7 +68,7 @@ TEST_P(OpenInsideTest, PathsThatLeadOut) {
 TEST_P(OpenInsideTest, LinksThatLeadOut) {
   std::filesystem::create_symlink("../secret", place_.folder / "relative");
   std::filesystem::create_symlink(place_.secret, place_.folder / "absolute");
-  std::filesystem::create_symlink(place_.outer, place_.folder / "up");
+  std::filesystem::create_symlink(place_.outer.path(), place_.folder / "up");
   std::filesystem::create_symlink("/proc/self/root", place_.folder / "root");
   for (const char* location : {"relative", "absolute", "up/secret", "root/etc/passwd"})
     Refuses(location, {"link", "cp -rL"});

@@ -11,26 +11,21 @@
 #include <string>
 #include <vector>
 
+#include "base/test_support.h"
+
 namespace halfsafe {
 namespace {
 
 namespace fs = std::filesystem;
 
-class TemporaryTest : public testing::Test {
+class TemporaryTest : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   std::vector<std::string> Names() const {
     std::vector<std::string> names;
     for (const auto& entry : fs::directory_iterator(folder_)) names.push_back(entry.path().filename());
     std::sort(names.begin(), names.end());
     return names;
   }
-  fs::path folder_;
 };
 
 TEST_F(TemporaryTest, GoesWithItsOwner) {

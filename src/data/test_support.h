@@ -2,56 +2,19 @@
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
 
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <initializer_list>
 #include <span>
-#include <sstream>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/test_support.h"
 #include "halfsafe/error.h"
 #include "halfsafe/sample.h"
 
 namespace halfsafe {
-
-/// A folder that is gone after the test.
-class TempFolder {
- public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "halfsafe.XXXXXX").string();
-    if (mkdtemp(name.data()) == nullptr) throw std::runtime_error("no temporary folder");
-    path_ = name;
-  }
-  ~TempFolder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
-  std::filesystem::path operator/(std::string_view name) const { return path_ / name; }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
-
-inline void WriteText(const std::filesystem::path& path, std::string_view text) {
-  std::filesystem::create_directories(path.parent_path());
-  std::ofstream(path, std::ios::binary).write(text.data(), static_cast<std::streamsize>(text.size()));
-}
-
-inline std::string ReadText(const std::filesystem::path& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
-}
 
 inline std::span<const std::byte> Bytes(std::string_view text) {
   return std::as_bytes(std::span(text.data(), text.size()));
@@ -89,18 +52,18 @@ inline void ExpectSame(const Array& found, const Array& expected) {
   EXPECT_EQ(found.bytes, expected.bytes);
 }
 
-/// Expects `run` to throw BadInput, and every one of `parts` in its message.
-template <typename Run>
-void ExpectBad(Run run, std::initializer_list<std::string_view> parts) {
-  try {
-    run();
-    ADD_FAILURE() << "not refused";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::kBadInput) << error.what();
-    for (const std::string_view part : parts)
-      EXPECT_THAT(error.what(), testing::HasSubstr(std::string(part)));
+/// The one sample "s", with an array of four for the input "x".
+class OneSample : public SampleSource {
+ public:
+  uint64_t size() const override { return 1; }
+  std::string Name(uint64_t) const override { return "s"; }
+  Sample Read(uint64_t) const override {
+    Sample sample;
+    sample.name = "s";
+    sample.inputs.push_back({"x", Floats({4}, {1, -2, 3, 0.5f})});
+    return sample;
   }
-}
+};
 
 /// Runs `run`, which may succeed or throw BadInput, nothing else.
 template <typename Run>

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <vector>
 
+#include "base/test_support.h"
 #include "halfsafe/error.h"
 
 namespace halfsafe {
@@ -12,17 +13,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-class DataFileTest : public testing::Test {
+class DataFileTest : public FolderTest {
  protected:
-  void SetUp() override {
-    folder_ = fs::path(testing::TempDir()) / testing::UnitTest::GetInstance()->current_test_info()->name();
-    fs::remove_all(folder_);
-    fs::create_directories(folder_);
-  }
-  void TearDown() override { fs::remove_all(folder_); }
   bool Empty() const { return fs::is_empty(folder_); }
 
-  fs::path folder_;
   const std::vector<std::byte> bytes_ = std::vector<std::byte>(100, std::byte{7});
 };
 

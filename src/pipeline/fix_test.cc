@@ -7,18 +7,6 @@
 namespace halfsafe {
 namespace {
 
-class OneSample : public SampleSource {
- public:
-  uint64_t size() const override { return 1; }
-  std::string Name(uint64_t) const override { return "s"; }
-  Sample Read(uint64_t) const override {
-    Sample sample;
-    sample.name = "s";
-    sample.inputs.push_back({"x", Floats({4}, {1, -2, 3, 0.5f})});
-    return sample;
-  }
-};
-
 /// Past FP16 in the middle, and too small to be worth a Cast.
 constexpr const char* kThereAndBack = R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[4] x) => (float[4] y) <float up = {100000}, float down = {0.00001}> {

@@ -11,18 +11,6 @@ namespace {
 
 using testing::ElementsAre;
 
-class OneSample : public SampleSource {
- public:
-  uint64_t size() const override { return 1; }
-  std::string Name(uint64_t) const override { return "s"; }
-  Sample Read(uint64_t) const override {
-    Sample sample;
-    sample.name = "s";
-    sample.inputs.push_back({"x", Floats({4}, {1, -2, 3, 0.5f})});
-    return sample;
-  }
-};
-
 /// The entries behind each rounding, by the name of what is rounded.
 std::map<std::string, std::set<size_t>> EntriesOf(const Model& model, const Plan& plan) {
   const CheckOptions options;
