@@ -100,6 +100,46 @@ void BoundGraph(onnx::GraphProto* graph) {
   }
 }
 
+/// What inference functions see of a node. Some read the type of an operand without asking whether there is
+/// one; a type that says nothing stands for one that isn't known.
+class KnownTypes : public onnx::InferenceContext {
+ public:
+  KnownTypes(onnx::InferenceContext& context, const onnx::OpSchema& schema)
+      : context_(context), schema_(schema) {}
+
+  const onnx::AttributeProto* getAttribute(const std::string& name) const override {
+    return context_.getAttribute(name);
+  }
+  size_t getNumInputs() const override { return context_.getNumInputs(); }
+  const onnx::TypeProto* getInputType(size_t index) const override {
+    const onnx::TypeProto* type = context_.getInputType(index);
+    return type == nullptr && Required(index) ? &onnx::TypeProto::default_instance() : type;
+  }
+  bool hasInput(size_t index) const override { return context_.hasInput(index); }
+  const onnx::TensorProto* getInputData(size_t index) const override { return context_.getInputData(index); }
+  size_t getNumOutputs() const override { return context_.getNumOutputs(); }
+  onnx::TypeProto* getOutputType(size_t index) override { return context_.getOutputType(index); }
+  bool hasOutput(size_t index) override { return context_.hasOutput(index); }
+  onnx::GraphInferencer* getGraphAttributeInferencer(const std::string& name) override {
+    return context_.getGraphAttributeInferencer(name);
+  }
+  const onnx::SparseTensorProto* getInputSparseData(size_t index) const override {
+    return context_.getInputSparseData(index);
+  }
+  const onnx::TensorShapeProto* getSymbolicInput(size_t index) const override {
+    return context_.getSymbolicInput(index);
+  }
+  std::string getDisplayName() const override { return context_.getDisplayName(); }
+
+ private:
+  bool Required(size_t index) const {
+    return index < schema_.inputs().size() && schema_.inputs()[index].GetOption() == onnx::OpSchema::Single;
+  }
+
+  onnx::InferenceContext& context_;
+  const onnx::OpSchema& schema_;
+};
+
 /// Hands on only what is short.
 class BoundedValues : public onnx::DataPropagationContext {
  public:
@@ -135,12 +175,14 @@ class BoundedValues : public onnx::DataPropagationContext {
   int64_t read_ = 0;
 };
 
+/// `schema` is one of ONNX's own, which last.
 std::unique_ptr<const onnx::OpSchema> Bounded(const onnx::OpSchema& schema) {
   auto bounded = std::make_unique<onnx::OpSchema>(schema);
   if (schema.has_type_and_shape_inference_function()) {
     bounded->TypeAndShapeInferenceFunction(
-        [infer = schema.GetTypeAndShapeInferenceFunction()](onnx::InferenceContext& context) {
-          infer(context);
+        [&schema, infer = schema.GetTypeAndShapeInferenceFunction()](onnx::InferenceContext& context) {
+          KnownTypes known(context, schema);
+          infer(known);
           for (size_t i = 0; i < context.getNumOutputs(); ++i) {
             if (onnx::TypeProto* type = context.getOutputType(i)) BoundType(type);
           }

@@ -24,6 +24,17 @@ TEST(InferTypes, FollowsShapesThroughComputations) {
   EXPECT_EQ(Find(model, "t").shape, (std::vector<int64_t>{2, 2, 3}));
 }
 
+TEST(InferTypes, AnOperandOfUnknownType) {
+  const Model model = Loaded(ParsedProto(R"(<ir_version: 8, opset_import: ["" : 17, "other" : 1]>
+    g (float[2, 2] x) => (float[2, 2] y) {
+      u = other.Unknown(x)
+      e = EyeLike<dtype = 1>(u)
+      y = Add(x, e)
+    })"));
+  EXPECT_FALSE(Find(model, "e").has_rank);
+  EXPECT_EQ(Find(model, "y").dtype, DType::kFloat);
+}
+
 TEST(InferTypes, AShapeOfAnyLengthHasNoDimensions) {
   const Model model = Loaded(ParsedProto(R"(<ir_version: 8, opset_import: ["" : 17]>
     g (float[2] x, int64[1099511627776] s) => (float[N] y) {

@@ -6,6 +6,8 @@
 #include <set>
 #include <stdexcept>
 
+#include "model/value_info.h"
+
 namespace halfsafe {
 namespace {
 
@@ -67,20 +69,6 @@ onnx::Node* AdaptPRelu(const std::shared_ptr<onnx::Graph>& graph, onnx::Node* no
   return node;
 }
 
-/// The type of a tensor as far as it is known.
-void Describe(const TensorInfo& tensor, onnx::ValueInfoProto* value) {
-  value->set_name(tensor.local);
-  if (!tensor.is_tensor || tensor.dtype == DType::kUndefined) return;
-  auto* type = value->mutable_type()->mutable_tensor_type();
-  type->set_elem_type(static_cast<int>(tensor.dtype));
-  if (!tensor.has_rank) return;
-  type->mutable_shape();
-  for (const int64_t size : tensor.shape) {
-    auto* dim = type->mutable_shape()->add_dim();
-    if (size >= 0) dim->set_dim_value(size);
-  }
-}
-
 /// A model of one node.
 onnx::ModelProto ModelOf(const GraphIndex& index, const NodeInfo& node, int opset) {
   onnx::ModelProto model;
@@ -97,10 +85,10 @@ onnx::ModelProto ModelOf(const GraphIndex& index, const NodeInfo& node, int opse
   }
   std::set<int> described;
   for (const int input : node.inputs) {
-    if (input >= 0 && described.insert(input).second) Describe(index.tensor(input), graph->add_input());
+    if (input >= 0 && described.insert(input).second) Declare(index.tensor(input), index.tensor(input).dtype, graph->add_input());
   }
   for (const int output : node.outputs) {
-    if (output >= 0) Describe(index.tensor(output), graph->add_output());
+    if (output >= 0) Declare(index.tensor(output), index.tensor(output).dtype, graph->add_output());
   }
   return model;
 }
@@ -116,6 +104,26 @@ onnx::NodeProto ConstantNode(const onnx::TensorProto& tensor) {
   *value->mutable_t() = tensor;
   value->mutable_t()->clear_name();
   return node;
+}
+
+/// ONNX's adapters, with others where those would change what a node computes. Hardmax changed as Softmax
+/// did.
+class Adapters : public conversion::DefaultVersionConverter {
+ public:
+  Adapters() {
+    for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less"})
+      registerAdapter(op, 6, 7, &AdaptBroadcast);
+    registerAdapter("PRelu", 6, 7, &AdaptPRelu);
+    registerAdapter("Scan", 8, 9, &RefuseScan);
+    registerAdapter("Resize", 10, 11, &AdaptResize);
+    registerAdapter(std::make_unique<conversion::Softmax_12_13>("Hardmax"));
+  }
+};
+
+/// They hold copies of every operator's schema: made once.
+const Adapters& SharedAdapters() {
+  static const Adapters adapters;
+  return adapters;
 }
 
 }  // namespace
@@ -134,27 +142,9 @@ bool Converts(const onnx::AttributeProto& attribute) {
   }
 }
 
-/// ONNX's adapters, with others where those would change what a node computes. Hardmax changed as Softmax
-/// did.
-class NodeConverter::Adapters : public conversion::DefaultVersionConverter {
- public:
-  Adapters() {
-    for (const char* op : {"Add", "Sub", "Mul", "Div", "Pow", "And", "Or", "Xor", "Equal", "Greater", "Less"})
-      registerAdapter(op, 6, 7, &AdaptBroadcast);
-    registerAdapter("PRelu", 6, 7, &AdaptPRelu);
-    registerAdapter("Scan", 8, 9, &RefuseScan);
-    registerAdapter("Resize", 10, 11, &AdaptResize);
-    registerAdapter(std::make_unique<conversion::Softmax_12_13>("Hardmax"));
-  }
-};
-
-NodeConverter::NodeConverter(int from, int to)
-    : adapters_(std::make_unique<Adapters>()), from_(from), to_(to) {}
-NodeConverter::~NodeConverter() = default;
-
-ConvertedNode NodeConverter::Convert(const GraphIndex& index, const NodeInfo& node) const {
+ConvertedNode ConvertNode(const GraphIndex& index, const NodeInfo& node, int from, int to) {
   const onnx::ModelProto model =
-      adapters_->convert_version(ModelOf(index, node, from_), onnx::OpSetID(from_), onnx::OpSetID(to_));
+      SharedAdapters().convert_version(ModelOf(index, node, from), onnx::OpSetID(from), onnx::OpSetID(to));
   ConvertedNode converted;
   for (const auto& tensor : model.graph().initializer()) converted.nodes.push_back(ConstantNode(tensor));
   converted.nodes.insert(converted.nodes.end(), model.graph().node().begin(), model.graph().node().end());

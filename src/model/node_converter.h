@@ -2,7 +2,6 @@
 
 #include <onnx/onnx_pb.h>
 
-#include <memory>
 #include <vector>
 
 #include "model/graph_index.h"
@@ -21,19 +20,8 @@ struct ConvertedNode {
 bool Converts(const onnx::AttributeProto& attribute);
 
 /// ONNX's version converter, for one node at a time, so that it can lose nothing but what a node is made of.
-class NodeConverter {
- public:
-  NodeConverter(int from, int to);
-  ~NodeConverter();
-
-  /// `node` is an operator of the standard domain. Throws some std::exception where it has no form at the
-  /// other opset.
-  ConvertedNode Convert(const GraphIndex& index, const NodeInfo& node) const;
-
- private:
-  class Adapters;
-  std::unique_ptr<Adapters> adapters_;
-  int from_, to_;
-};
+/// `node` is an operator of the standard domain. Throws some std::exception where it has no form at opset
+/// `to`.
+ConvertedNode ConvertNode(const GraphIndex& index, const NodeInfo& node, int from, int to);
 
 }  // namespace halfsafe

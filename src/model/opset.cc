@@ -157,7 +157,6 @@ OpsetConversion::OpsetConversion(const Model& model, int opset)
 
 void OpsetConversion::ConvertNodes(const Model& model) {
   const GraphIndex& index = model.index();
-  const NodeConverter converter(from_, to_);
   NewNames node_names, tensor_names;
   for (const TensorInfo& tensor : index.tensors()) tensor_names.Take(tensor.local);
   for (const NodeInfo& node : index.nodes()) node_names.Take(node.proto->name());
@@ -168,7 +167,7 @@ void OpsetConversion::ConvertNodes(const Model& model) {
     if (!IsStandard(node.proto->domain())) continue;
     try {
       if (node.schema != nullptr) {
-        converted = converter.Convert(index, node);
+        converted = ConvertNode(index, node, from_, to_);
         NameAdded(*node.proto, &node_names, &tensor_names, &converted);
       } else if (onnx::OpSchemaRegistry::Schema(op, to_, "") != nullptr) {
         throw std::runtime_error("another operator has that name there");

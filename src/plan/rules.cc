@@ -211,8 +211,8 @@ void PartialSums(PlanContext* context, std::string_view name) {
   }
 }
 
-/// Calls `visit` for every reader of a float constant that the scan measured, with the exponent that it reads
-/// the constant with.
+/// Calls `visit` for every node that reads a float constant that the scan measured, with the exponent that it
+/// reads the constant with. What is no node, such as an output of the model, can't be pinned.
 void ForEachConstantRead(
     const PlanContext& context,
     const std::function<void(const TensorStats&, int tensor, int node, int exponent)>& visit) {
@@ -222,9 +222,11 @@ void ForEachConstantRead(
         tensor.kind == TensorKind::kConstant ? context.Stats(static_cast<int>(id)) : nullptr;
     if (stats == nullptr || context.mask_fits[id]) continue;
     const TensorPorts& ports = context.ports.of(static_cast<int>(id));
-    for (size_t reader = 0; reader < ports.readers.size(); ++reader)
+    for (size_t reader = 0; reader < ports.readers.size(); ++reader) {
+      if (ports.readers[reader] < 0) continue;
       visit(*stats, static_cast<int>(id), ports.readers[reader],
             context.ReadExponent(static_cast<int>(id), reader));
+    }
   }
 }
 

@@ -7,6 +7,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
+#include "model/value_info.h"
 
 namespace halfsafe {
 
@@ -25,16 +26,7 @@ Model MarkOutputs(const Model& model, const std::string& pattern) {
     if (!wanted.Matches(tensor.name)) continue;
     ++marked;
     if (outputs.contains(tensor.local)) continue;
-    auto* output = proto.mutable_graph()->add_output();
-    output->set_name(tensor.local);
-    if (!tensor.is_tensor || tensor.dtype == DType::kUndefined) continue;
-    auto* type = output->mutable_type()->mutable_tensor_type();
-    type->set_elem_type(static_cast<int>(tensor.dtype));
-    if (!tensor.has_rank) continue;
-    for (const int64_t dim : tensor.shape) {
-      auto* written = type->mutable_shape()->add_dim();
-      if (dim >= 0) written->set_dim_value(dim);
-    }
+    Declare(tensor, tensor.dtype, proto.mutable_graph()->add_output());
   }
   if (marked == 0)
     throw BadUsage(fmt::format("--tensors '{}' matches no tensor{}", pattern, DidYouMean(pattern, names)));

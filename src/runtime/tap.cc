@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "model/value_info.h"
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "runtime/session_model.h"
@@ -113,11 +114,7 @@ void DeclareScalars(const GraphIndex& index, int number, const std::function<DTy
       // A session may hold in FP32 what its model holds in 16 bits.
       const DType own = index.tensor(id).dtype, dtype = IsSixteenBit(own) ? dtype_of(id) : own;
       if (!index.tensor(id).shape.empty() || !IsFloat(dtype) || !declared.insert(name).second) continue;
-      onnx::ValueInfoProto* value = graph->add_value_info();
-      value->set_name(name);
-      auto* type = value->mutable_type()->mutable_tensor_type();
-      type->set_elem_type(static_cast<int>(dtype));
-      type->mutable_shape();
+      Declare(index.tensor(id), dtype, graph->add_value_info());
     }
   }
 }
@@ -221,11 +218,7 @@ void DeclareBodyShapes(const GraphIndex& index, onnx::ModelProto* proto) {
       auto* type = output.mutable_type()->mutable_tensor_type();
       if (type->has_shape()) continue;
       if (type->elem_type() == 0) type->set_elem_type(static_cast<int>(index.tensor(id).dtype));
-      auto* shape = type->mutable_shape();
-      for (const int64_t dim : index.tensor(id).shape) {
-        auto* written = shape->add_dim();
-        if (dim >= 0) written->set_dim_value(dim);
-      }
+      WriteShape(index.tensor(id), type);
     }
   }
 }

@@ -14,6 +14,7 @@
 
 #include "model/graph_index.h"
 #include "model/runnable.h"
+#include "model/value_info.h"
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "runtime/session.h"
@@ -37,18 +38,6 @@ bool IsStandard(const onnx::NodeProto& node) { return node.domain().empty() || n
 /// What a session has of a tensor: where 16-bit types are emulated, they are FP32.
 DType InSession(const TensorInfo& tensor, Types types) {
   return types == Types::kEmulated && IsSixteenBit(tensor.dtype) ? DType::kFloat : tensor.dtype;
-}
-
-void Declare(const TensorInfo& tensor, DType dtype, onnx::ValueInfoProto* value) {
-  value->set_name(tensor.local);
-  auto* type = value->mutable_type()->mutable_tensor_type();
-  type->set_elem_type(static_cast<int>(dtype));
-  if (!tensor.has_rank) return;
-  type->mutable_shape();
-  for (const int64_t size : tensor.shape) {
-    auto* dim = type->mutable_shape()->add_dim();
-    if (size >= 0) dim->set_dim_value(size);
-  }
 }
 
 /// A model of this node alone, its inputs of the types that they have.

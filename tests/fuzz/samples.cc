@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <span>
 #include <vector>
 
 #include "data/npy.h"
@@ -15,6 +17,16 @@ const std::vector<InputSpec>& SomeInputs() {
   return inputs;
 }
 
+/// Whether there are as many elements as the shape says.
+bool Consistent(const Array& array) {
+  constexpr uint64_t kByte = 8;
+  uint64_t elements = 1;
+  for (const int64_t dim : array.shape) elements *= static_cast<uint64_t>(dim);
+  if (array.dtype == DType::kString)
+    return static_cast<uint64_t>(std::count(array.bytes.begin(), array.bytes.end(), std::byte{0})) == elements;
+  return (elements * DTypeBits(array.dtype) + kByte - 1) / kByte == array.bytes.size();
+}
+
 /// Reads a few of the samples, which are to be what they say.
 void ReadSome(const SampleSource& source) {
   constexpr uint64_t kSome = 3;
@@ -22,10 +34,9 @@ void ReadSome(const SampleSource& source) {
     MayRefuse([&] {
       const Sample sample = source.Read(i);
       for (const NamedArray& input : sample.inputs) {
-        uint64_t elements = 1;
-        for (const int64_t dim : input.array.shape) elements *= static_cast<uint64_t>(dim);
-        Require(elements * DTypeSize(input.array.dtype) == input.array.bytes.size(),
-                "shape and bytes differ");
+        const std::span<const Array> arrays =
+            input.sequence ? std::span<const Array>(*input.sequence) : std::span(&input.array, 1);
+        Require(std::all_of(arrays.begin(), arrays.end(), Consistent), "shape and bytes differ");
       }
       ValidateSample(sample, SomeInputs());
     });
