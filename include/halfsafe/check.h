@@ -147,10 +147,8 @@ struct Widening {
 };
 
 /// Moves the FP16 nodes whose rounding hurts most to FP32 in `plan`: enough of them, by measurement on the
-/// worst sample of `check`, that the rest should meet the tolerance, and a quarter of those that earlier
-/// steps have taken ("error"): so even a model whose results jump takes few steps, and Narrow takes back what
-/// was too much. Where there are many samples it goes on for those that this doesn't serve, until each was
-/// right once. Throws what Check throws.
+/// worst sample of `check`, that the rest should meet the tolerance. Where there are many samples it goes on
+/// for those that this doesn't serve, until each was right once. Throws what Check throws.
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
                const CheckOptions& options, Progress* progress);
 

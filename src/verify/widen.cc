@@ -208,24 +208,6 @@ void GiveFp32(const std::string& evidence, Precision half, NodePlan* node) {
   if (!for_range) node->reason = "error";
 }
 
-/// Adds the entries of the best choices that are still left until there are as many.
-void Extend(const std::vector<Choice>& choices, size_t at_least, std::set<size_t>* chosen) {
-  for (const Choice& choice : choices) {
-    if (chosen->size() >= at_least) return;
-    chosen->insert(choice.entries.begin(), choice.entries.end());
-  }
-}
-
-/// How many entries the next step takes at least, a quarter of what earlier ones have taken. Where a result
-/// jumps, as the order of scores does that are nearly equal, what repairs one sample may spoil the next, and
-/// one node at a time would find no end.
-size_t EntriesOfStep(const Plan& plan) {
-  constexpr std::ptrdiff_t kShare = 4;
-  const auto widened = std::count_if(plan.nodes.begin(), plan.nodes.end(),
-                                     [](const NodePlan& node) { return node.reason == "error"; });
-  return static_cast<size_t>(std::max<std::ptrdiff_t>(1, widened / kShare));
-}
-
 /// One step, for the sample `hardest`.
 Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& samples, uint64_t hardest,
                    const CheckOptions& options, Progress* progress) {
@@ -243,12 +225,10 @@ Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& sample
   const std::vector<Choice> choices = FindHarm(&probe, order, progress);
   double distance = 0.0;
   std::set<size_t> chosen = ShortestPrefix(&probe, choices, &distance);
-  if (distance <= Aim(probe)) chosen = Prune(&probe, chosen, &result.minimal, progress);
-  if (const size_t at_least = EntriesOfStep(*plan); chosen.size() < at_least) {
-    Extend(choices, at_least, &chosen);
-    result.minimal = false;
+  if (distance <= Aim(probe)) {
+    chosen = Prune(&probe, chosen, &result.minimal, progress);
+    distance = probe.Distance(probe.Without(chosen));
   }
-  distance = probe.Distance(probe.Without(chosen));
   progress->End();
   result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
   for (const Choice& choice : choices) {
