@@ -24,7 +24,7 @@ import fp16_reference
 import generated_models
 import scan_test
 from generated_models import CASES, F16, F32, Builder, Case
-from onnx import AttributeProto, GraphProto, ModelProto
+from onnx import AttributeProto, GraphProto, ModelProto, TensorProto
 
 # Plain FP16 does not even run there: a size is computed in it.
 # Elsewhere the reference rounds what has no FP16 form: QuantizeLinear before opset 19, outputs that are weights.
@@ -525,6 +525,24 @@ class OptionTest(FixTest):
         arguments = ["fix", model, "--data", data, "-o", self.fixed, "--io", "fp16"]
         self.tool(*arguments, "--holdout", "0.34", code=1)
         self.tool(*arguments, code=0)
+
+    def test_a_choice_that_the_last_bit_makes(self) -> None:
+        """64 products that are all nearly one: which is the largest is another one where the scan's kernels do two steps in one."""
+        for seed in range(3):
+            random = np.random.default_rng(seed)
+            builder = Builder(17)
+            builder.input("x", [1, 64, 1, 1])
+            weights = random.uniform(0.5, 2, (64, 1, 1, 1)).astype(np.float32)
+            builder.node("Conv", ["x", builder.weight("w", weights)], "c", group=64)
+            builder.node("Mul", ["c", builder.weight("s", 1 / weights[:, 0])], "m")
+            builder.node("Flatten", ["m"], "f")
+            builder.node("ArgMax", ["f"], "best", axis=1)
+            builder.output("best", [1, 1], TensorProto.INT64)
+            model = self.save(builder.model(), f"jump{seed}.onnx")
+            x = np.full((1, 64, 1, 1), random.uniform(1, 1.5), dtype=np.float32)
+            self.tool("fix", model, "--data", self.save_samples([{"x": x}], f"jump{seed}"), "-o", self.fixed, "--free-casts")
+            before, after = (support.session(path).run(None, {"x": x})[0] for path in (model, self.fixed))
+            self.assertEqual(before, after)
 
     def test_empty_plan_changes_nothing(self) -> None:
         for name in ("conv_net_9", "nested_bodies", "mixed_types", "qdq", "constants", "sparse_constants"):

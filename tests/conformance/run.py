@@ -143,7 +143,7 @@ def judged(case: Case, half: str, path: Path, original: onnx.ModelProto, fixed_p
     if problem:
         return dataclasses.replace(outcome, kind="wrong", detail=problem, engine=engine)
     if set(precisions) - {"fp32"}:
-        return dataclasses.replace(outcome, engine=engine)
+        return dataclasses.replace(outcome, engine=engine, detail=engine.rpartition(", ")[2] if "unsteady" in engine else "")
     reasons = sorted({node["reason"] for node in plan["nodes"]}) or ["nothing-to-convert"]
     return dataclasses.replace(outcome, kind="fp32", detail=", ".join(reasons), engine=engine,
                                evidence=tuple(sorted({node["evidence"] for node in plan["nodes"]})))

@@ -138,7 +138,9 @@ def detector(name: str, **options: object) -> Callable[[], nn.Module]:
 def confident(module: nn.Module) -> None:
     """Scores that differ, as those of a trained detector do: random ones are all alike, and rounding then chooses."""
     for name, parameter in module.named_parameters():
-        if name.endswith(("cls_score.weight", "cls_logits.weight")) or "classification_head" in name and "1.weight" in name:
+        if "_head.conv." in name and parameter.dim() == 4:  # So small that nothing of the picture is left behind them.
+            nn.init.kaiming_normal_(parameter)
+        elif name.endswith(("cls_score.weight", "cls_logits.weight")) or "classification_head" in name and "1.weight" in name:
             parameter.data.mul_(30.0)
 
 
@@ -192,7 +194,7 @@ NETWORKS: dict[str, Network] = {
     "vit": Network(timm_model("vit_tiny_patch16_224", img_size=64), picture(64, 2), {"blocks.3.mlp.fc2.weight": 1e6}, BATCH),
     "vit_torchvision": Network(vision_transformer, picture(64), {"encoder.layers.encoder_layer_1.mlp.3.weight": 1e6}, BATCH),
     "deit": Network(timm_model("deit_tiny_distilled_patch16_224", img_size=64), picture(64)),
-    "swin": Network(functools.partial(swin, 1), picture(64), {"features.1.0.mlp.3.weight": 3e6}, BATCH),
+    "swin": Network(functools.partial(swin, 1), picture(64, 2), {"features.1.0.mlp.3.weight": 3e6}, BATCH),
     "swin_v2": Network(functools.partial(swin, 2), picture(64)),
     "mixer": Network(timm_model("mixer_s32_224", img_size=64), picture(64), {"blocks.2.mlp_channels.fc2.weight": 1e6}),
     "encoder": Network(layers.Encoder, sentence, {"layers.layers.1.linear2.weight": 1e6},
