@@ -162,7 +162,7 @@ class BoundedValues : public onnx::DataPropagationContext {
     const onnx::TensorShapeProto* data = context_.getInputData(index);
     if (data == nullptr) return nullptr;
     read_ += data->dim_size();
-    return read_ > 4 * kMostValues ? nullptr : data;
+    return read_ > 4 * int64_t{kMostValues} ? nullptr : data;
   }
   void addOutputData(size_t index, onnx::TensorShapeProto&& data) override {
     if (data.dim_size() > kMostValues) return;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <optional>
 
 #include "base/file.h"
 #include "fuzz/files.h"
@@ -66,6 +67,8 @@ PlanOptions SomeOptions(size_t hash) {
   options.repair = static_cast<Repair>(hash % 4);
   options.io_fp16 = hash / 4 % 2 == 0;
   options.accumulate_fp16 = hash / 8 % 2 == 0;
+  options.free_casts = hash / 16 % 2 == 0;
+  if (!options.io_fp16 && hash / 32 % 2 == 0) options.half = Precision::kBf16;
   return options;
 }
 
@@ -108,11 +111,19 @@ void Mark(const Model& model) {
   }
 }
 
+/// What `fix` asks before it runs anything.
+void AskForNothing(const Model& model) {
+  for (const Precision half : {Precision::kFp16, Precision::kBf16}) {
+    if (const std::optional<Plan> plan = PlanForNothing(model, half)) RequireReadable(Apply(model, *plan));
+  }
+}
+
 void EveryStage(const Model& model, size_t hash) {
   const Inspection inspection = Inspect(model);
   ToText(inspection, kWidth, false);
   ToJson(inspection);
   Mark(model);
+  AskForNothing(model);
   const Model plain = Apply(model, PlainFp16Plan(model));
   RequireReadable(plain);
   AccumulateInFp32(plain);
