@@ -15,7 +15,7 @@ TEST(NamePattern, MatchesParts) {
 
 TEST(NamePattern, RefusesWhatIsNone) {
   try {
-    NamePattern("--keep", "(");
+    const NamePattern pattern("--keep", "(");
     ADD_FAILURE() << "not refused";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ExitCode::kUsage);

@@ -25,11 +25,11 @@ constexpr size_t kMostNodes = 300;
 /// The file that external data may lie in: "weights", of 256 bytes.
 const std::filesystem::path& ModelFolder() {
   static const Folder folder;
-  static const bool made = [] {
+  [[maybe_unused]] static const bool made = [] {
     WriteFileAtomically(folder.path() / "weights", std::string(256, 'w'));
     return true;
   }();
-  return made ? folder.path() : folder.path();
+  return folder.path();
 }
 
 /// Ranges that a scan could have found, from the names of tensors alone: some within FP16, some far past it,
