@@ -1,7 +1,6 @@
 #pragma once
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -11,26 +10,6 @@
 #include "fuzz/targets.h"
 
 namespace halfsafe::fuzz {
-
-/// A folder that goes with the process, for what is looked for beside a file.
-class Folder {
- public:
-  Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "halfsafe-fuzz.XXXXXX").string();
-    Require(mkdtemp(name.data()) != nullptr, "no temporary folder");
-    path_ = name;
-  }
-  ~Folder() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 /// Bytes as a file that lies in memory alone.
 class MemoryFile {

@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "base/file.h"
+#include "base/test_folder.h"
 #include "fuzz/files.h"
 #include "halfsafe/engine.h"
 #include "halfsafe/halfsafe.h"
@@ -22,14 +23,14 @@ constexpr int kWidth = 80;
 /// Larger models find nothing that smaller ones don't, and take long.
 constexpr size_t kMostNodes = 300;
 
-/// The file that external data may lie in: "weights", of 256 bytes.
-const std::filesystem::path& ModelFolder() {
-  static const Folder folder;
-  [[maybe_unused]] static const bool made = [] {
-    WriteFileAtomically(folder.path() / "weights", std::string(256, 'w'));
-    return true;
-  }();
-  return folder.path();
+/// A folder with the file that external data may lie in: "weights", of 256 bytes.
+struct WeightsFolder : TempFolder {
+  WeightsFolder() { WriteFileAtomically(*this / "weights", std::string(256, 'w')); }
+};
+
+const TempFolder& ModelFolder() {
+  static const WeightsFolder folder;
+  return folder;
 }
 
 /// Ranges that a scan could have found, from the names of tensors alone: some within FP16, some far past it,

@@ -2,6 +2,7 @@
 #include <span>
 #include <vector>
 
+#include "base/test_folder.h"
 #include "data/npy.h"
 #include "data/npz.h"
 #include "data/onnx_test_data.h"
@@ -70,8 +71,8 @@ void ReadNpz(Bytes bytes) {
 }
 
 void ReadTestData(Bytes bytes) {
-  static const Folder folder;
-  const std::filesystem::path path = folder.path() / "input_0.pb";
+  static const TempFolder folder;
+  const std::filesystem::path path = folder / "input_0.pb";
   const MemoryFile file(bytes);
   std::filesystem::remove(path);
   std::filesystem::create_symlink(file.path(), path);
