@@ -185,8 +185,16 @@ def unsteady(original: ModelProto, inputs: Sequence[Value], want: Sequence[Value
     return False
 
 
-def judge_outputs(case: Case, original: ModelProto, fixed: ModelProto, half: str) -> tuple[str, str]:
-    """What is wrong with the fixed model's results, and the engine that gave them."""
+@dataclass(frozen=True)
+class Verdict:
+    """On the fixed model's results."""
+
+    problem: str = ""  # What is wrong; empty where nothing is.
+    engine: str = ""  # What gave them.
+    note: str = ""  # What of them was not judged.
+
+
+def judge_outputs(case: Case, original: ModelProto, fixed: ModelProto, half: str) -> Verdict:
     tolerance = Tolerance(REL_L2, case.roundings * UNIT[half])
     engine, left_out, why = "", 0, ""
     for index, inputs in enumerate(case.samples):
@@ -194,8 +202,8 @@ def judge_outputs(case: Case, original: ModelProto, fixed: ModelProto, half: str
             found, engine = run(fixed, inputs)
         except CannotRun as error:
             if unchanged(original, fixed):
-                return "", "unchanged"
-            return f"no engine runs the fixed model: {error}", ""
+                return Verdict(engine="unchanged")
+            return Verdict(f"no engine runs the fixed model: {error}")
         if case.expected is not None:
             problem = differences(case.expected[index], found, tolerance)
             if not problem:
@@ -204,21 +212,23 @@ def judge_outputs(case: Case, original: ModelProto, fixed: ModelProto, half: str
         try:
             want, by = run(original, inputs, (engine.replace("rounding", "onnxruntime"), *ENGINES))
         except CannotRun as error:
-            return f"no engine runs the original: {error}", engine
+            return Verdict(f"no engine runs the original: {error}", engine)
         own_opinion = case.expected is None or differences(case.expected[index], want, Tolerance(FP32_TOLERANCE, FP32_TOLERANCE))
         if not own_opinion:
-            return f"{problem} ({engine})", engine
+            return Verdict(f"{problem} ({engine})", engine)
         problem = differences(want, found, tolerance)
         if problem and unchanged(original, fixed):
-            return "", "unchanged"  # Random numbers.
+            return Verdict(engine="unchanged")  # Random numbers.
         if problem and unsteady(original, inputs, want, half, tolerance, by):
             left_out, why = left_out + 1, problem
         elif problem:
-            return f"{problem} ({engine}, against the original by {by})", engine
+            return Verdict(f"{problem} ({engine}, against the original by {by})", engine)
         engine += ", own opinion"
+    if not left_out:
+        return Verdict(engine=engine)
     if left_out == len(case.samples):
-        return f"{why} ({engine}), and no sample is steady", engine
-    return "", engine + (f", {left_out} of {len(case.samples)} samples left out as unsteady" if left_out else "")
+        return Verdict(f"{why} ({engine}), and no sample is steady", engine)
+    return Verdict(engine=engine, note=f"{left_out} of {len(case.samples)} samples left out as unsteady")
 
 
 def judge_bits(case: Case, original: ModelProto, scaled: ModelProto) -> str:

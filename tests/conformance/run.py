@@ -137,15 +137,14 @@ def judged(case: Case, half: str, path: Path, original: onnx.ModelProto, fixed_p
     precisions = dict(Counter(node["precision"] for node in plan["nodes"]))
     outcome = Outcome(case.id, half, "right", precisions=precisions)
     problem = judge.judge_model(original, fixed, plan) or judge_exponents(case, path, original, fixed_path, plan)
-    engine = ""
-    if not problem:
-        problem, engine = judge.judge_outputs(case, original, fixed, half)
-    if problem:
-        return dataclasses.replace(outcome, kind="wrong", detail=problem, engine=engine)
+    verdict = judge.Verdict(problem) if problem else judge.judge_outputs(case, original, fixed, half)
+    outcome = dataclasses.replace(outcome, detail=verdict.problem or verdict.note, engine=verdict.engine)
+    if verdict.problem:
+        return dataclasses.replace(outcome, kind="wrong")
     if set(precisions) - {"fp32"}:
-        return dataclasses.replace(outcome, engine=engine, detail=engine.rpartition(", ")[2] if "unsteady" in engine else "")
+        return outcome
     reasons = sorted({node["reason"] for node in plan["nodes"]}) or ["nothing-to-convert"]
-    return dataclasses.replace(outcome, kind="fp32", detail=", ".join(reasons), engine=engine,
+    return dataclasses.replace(outcome, kind="fp32", detail=", ".join(reasons),
                                evidence=tuple(sorted({node["evidence"] for node in plan["nodes"]})))
 
 
