@@ -64,7 +64,7 @@ def constants_of(model: ModelProto, folder: pathlib.Path | None = None) -> dict[
 class ScanTest(ToolTest):
     def ranges(self, model: pathlib.Path, *arguments: object) -> dict[str, dict]:
         out = self.folder / "ranges.json"
-        self.tool("scan", model, "-o", out, *arguments)
+        self.tool("scan", model, "-o", out, "--threads", support.THREADS, *arguments)
         document = read_json(out)
         self.assertEqual((document["format"], document["version"]), ("halfsafe-ranges", 1))
         names = [tensor["name"] for tensor in document["tensors"]]
@@ -178,7 +178,7 @@ class PolygraphyTest(ScanTest):
 
     def test_saved_outputs_are_read_by_polygraphy(self) -> None:
         expected = list(support.run_all(support.mark_all(onnx.load(self.model)), self.samples))
-        data = ["--data", self.shared / "inputs.json", "--no-graph-optimizations"]
+        data = ["--data", self.shared / "inputs.json", "--no-graph-optimizations", "--threads", support.THREADS]
         one, many = self.folder / "saved.json", self.folder / "saved"
         for path in (one, many):
             self.tool("scan", self.model, "--save-outputs", path, *data)

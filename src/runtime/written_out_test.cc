@@ -39,7 +39,9 @@ TEST(RunnableForm, TakesAnOlderOpset) {
              "{ y = RoiAlign (x, rois, batch) }");
   std::optional<Model> form;
   EXPECT_NO_THROW(Session(MakeSessionModel(Form(model, &form)), SessionOptions()));
-  if (form) EXPECT_LT(form->proto().opset_import(0).version(), 22);
+  if (form) {
+    EXPECT_LT(form->proto().opset_import(0).version(), 22);
+  }
 }
 
 }  // namespace
