@@ -543,6 +543,9 @@ class OptionTest(FixTest):
             self.tool("fix", model, "--data", self.save_samples([{"x": x}], f"jump{seed}"), "-o", self.fixed, "--free-casts")
             before, after = (support.session(path, True).run(None, {"x": x})[0] for path in (model, self.fixed))
             self.assertEqual(before, after)
+            # A page takes a scan, and changes no verdict.
+            data = self.folder / f"jump{seed}"
+            self.tool("check", model, self.fixed, "--data", data, "--report", self.folder / "page.html")
 
     def test_empty_plan_changes_nothing(self) -> None:
         for name in ("conv_net_9", "nested_bodies", "mixed_types", "qdq", "constants", "sparse_constants"):

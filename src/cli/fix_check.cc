@@ -79,13 +79,16 @@ struct CheckCommand {
     options.custom_op_libraries = Paths(common.custom_ops);
     const bool page = !common.report.empty();
     options.per_sample = page;
-    if (page) ScanOriginal(model, *samples, &progress);
+    if (page) {
+      ScanOriginal(model, *samples, &outputs, &progress);
+      options.kept_outputs = &outputs;
+    }
     Report report = StartReport("check", model);
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
     report.tolerance = options.tolerance;
     options.fixed_ranges = common.fail_on_overflow || page;
-    report.check = Check(model, fixed_model, *samples, options, &progress);
+    report.check = CheckAgainstKept(model, fixed_model, *samples, &options, &progress);
     if (common.fail_on_overflow) LookInside(model, fixed_model, *samples, &progress, &report);
     options.per_sample = options.fixed_ranges = false;  // Nothing else that runs here shows them.
     options.ranges = nullptr;                           // What is widened may be at another opset.
@@ -101,17 +104,16 @@ struct CheckCommand {
     return Finish(report, common, right ? ExitCode::kOk : ExitCode::kNotRight);
   }
 
-  /// The check goes by what this finds, and runs the original no second time where its outputs fit.
-  void ScanOriginal(const Model& model, const SampleSource& samples, Progress* progress) {
+  /// The check goes by what this finds, and runs the original no second time where it kept outputs.
+  void ScanOriginal(const Model& model, const SampleSource& samples, KeptOutputs* keep, Progress* progress) {
     ScanOptions scan;
     scan.threads = common.threads;
     scan.low_memory = common.low_memory;
     scan.allow_nan = common.allow_nan;
     scan.custom_op_libraries = options.custom_op_libraries;
-    scan.keep_outputs = &outputs;
+    scan.keep_outputs = keep;
     ranges = Scan(model, samples, scan, progress);
     options.ranges = &*ranges;
-    options.kept_outputs = &outputs;
   }
 
   /// What overflows in the fixed model. Only where something isn't finite it takes a scan of the original to
@@ -119,7 +121,7 @@ struct CheckCommand {
   void LookInside(const Model& model, const Model& fixed_model, const SampleSource& samples,
                   Progress* progress, Report* report) {
     const RangeTable& found = *report->check->fixed_ranges;
-    if (!ranges && AnyNotFinite(found)) ScanOriginal(model, samples, progress);
+    if (!ranges && AnyNotFinite(found)) ScanOriginal(model, samples, nullptr, progress);
     AddFixedOverflow(fixed_model, OverflowOfFixed(found, options.ranges, common.threshold), common.threshold,
                      report);
   }

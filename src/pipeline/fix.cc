@@ -63,16 +63,6 @@ FixResult FixNothing(const Model& model, uint64_t samples, Plan plan, Progress* 
           true};
 }
 
-/// Whether the outputs that the scan kept are those of the model as checks run it. A scan's kernels may differ
-/// in the last bit, and where a result jumps, as the choice among equal scores does, outputs then differ by
-/// more than any FP16 does.
-bool KeptHold(const Model& model, const SampleSource& samples, CheckOptions check) {
-  if (check.kept_outputs == nullptr || !check.kept_outputs->complete) return true;
-  check.plain = check.fixed_ranges = false;
-  Progress silent;
-  return Check(model, model, samples, check, &silent).fixed.right;
-}
-
 /// Widens a plan until the emulation is right, then takes back what need not have been widened.
 Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, CheckOptions check,
                    std::optional<double> budget, Progress* progress) {
@@ -80,11 +70,7 @@ Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, C
   // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
   check.save_outputs.clear();
   check.provider = Provider::kCpu;
-  CheckResult first = Check(model, fixed, samples, check, progress);
-  if (!first.fixed.right && !KeptHold(model, samples, check)) {
-    check.kept_outputs = nullptr;
-    first = Check(model, fixed, samples, check, progress);
-  }
+  CheckResult first = CheckAgainstKept(model, fixed, samples, &check, progress);
   check.plain = false;  // It doesn't change from one step to the next.
   Repaired repaired{std::move(plan), std::move(fixed), std::move(first), {}, {}};
   CheckResult& result = repaired.check;

@@ -273,4 +273,19 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   return result;
 }
 
+CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const SampleSource& samples,
+                             CheckOptions* options, Progress* progress) {
+  CheckResult result = Check(original, fixed, samples, *options, progress);
+  if (result.fixed.right || options->kept_outputs == nullptr || !options->kept_outputs->complete)
+    return result;
+  CheckOptions itself = *options;
+  itself.plain = itself.per_sample = itself.fixed_ranges = false;
+  itself.save_outputs.clear();
+  itself.provider = Provider::kCpu;
+  Progress silent;
+  if (Check(original, original, samples, itself, &silent).fixed.right) return result;
+  options->kept_outputs = nullptr;
+  return Check(original, fixed, samples, *options, progress);
+}
+
 }  // namespace halfsafe
