@@ -410,6 +410,24 @@ class GeneratedModelTest(ScanTest):
                 found = self.ranges(self.save(model), "--data", self.save_samples(samples, name))
                 self.assert_same(found, {**observed(model, samples), **constants_of(model)})
 
+    def test_results_of_which_only_the_shape_is_read(self) -> None:
+        """ONNX Runtime knows shapes that never change beforehand, and would compute nothing that only they are read of."""
+        builder = Builder(17)
+        builder.input("x", ["N", 4])
+        builder.node("Relu", ["x"], "r")
+        builder.node("Flatten", ["r"], "flattened", axis=0)
+        builder.node("MatMul", ["x", builder.weight("w", np.eye(4, dtype=np.float32))], "product")
+        builder.node("Sigmoid", ["product"], "s")
+        builder.node("Shape", ["flattened"], "size")
+        builder.node("Shape", ["s"], "shape")
+        builder.output("size", [2], TensorProto.INT64)
+        builder.output("shape", [2], TensorProto.INT64)
+        model = builder.model()
+        for samples in ([{"x": random(2, 4)}], [{"x": random(2, 4)}, {"x": random(3, 4)}]):
+            with self.subTest(len(samples)):
+                found = self.ranges(self.save(model), "--data", self.save_samples(samples, f"samples{len(samples)}"))
+                self.assert_close(found, {**observed(model, samples), **constants_of(model)})
+
     def test_scan_body_whose_outputs_declare_no_shape(self) -> None:
         model, samples = shapeless_scan()
         found = self.ranges(self.save(model), "--no-graph-optimizations", "--data", self.save_samples(samples))

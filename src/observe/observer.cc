@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "halfsafe/half.h"
 
@@ -222,7 +223,12 @@ TensorStats Observer::Result(int64_t slot_number) const {
   TensorStats stats = ToTensorStats(slot.all.values);
   stats.abs_max_sample = slot.abs_max_sample;
   stats.abs_sum = slot.all.abs_sum;
-  if (slot.all.row_max_min) stats.row_max_min = *slot.all.row_max_min + 0.0;  // As with min and max.
+  // JSON has no infinity. A row that is -inf throughout is as masked as one of the lowest number; a row that
+  // holds inf says as little as none.
+  if (slot.all.row_max_min && *slot.all.row_max_min < INFINITY) {
+    constexpr double kLowest = std::numeric_limits<float>::lowest();
+    stats.row_max_min = std::max(*slot.all.row_max_min, kLowest) + 0.0;  // No -0, as with min and max.
+  }
   return stats;
 }
 

@@ -25,12 +25,6 @@ unsigned Threads(int threads) {
   return threads > 0 ? static_cast<unsigned>(threads) : std::thread::hardware_concurrency();
 }
 
-/// 0 leaves the number to ONNX Runtime: one a core.
-int ThreadsOf(const SessionOptions& options) {
-  if (!options.beside_another) return options.threads;
-  return std::max(1, static_cast<int>(Threads(options.threads) / 2));
-}
-
 Error Refused(const std::string& path, const std::string& message) {
   if (SaysLacking(message)) {
     return BadInput(
@@ -69,6 +63,11 @@ bool SaysLacking(const std::string& message) {
                                                 "Could not find an implementation for", "Kernel not found"};
   return std::any_of(std::begin(kSigns), std::end(kSigns),
                      [&](std::string_view sign) { return message.find(sign) != std::string::npos; });
+}
+
+int ThreadsOf(const SessionOptions& options) {
+  if (!options.beside_another) return options.threads;
+  return std::max(1, static_cast<int>(Threads(options.threads) / 2));
 }
 
 bool ServesTwoSessions(int threads) { return Threads(threads) >= 2; }

@@ -18,7 +18,7 @@ namespace halfsafe {
 struct SessionOptions {
   Provider provider = Provider::kCpu;
   int threads = 0;  ///< 0: one per core.
-  /// One of two sessions that run at the same time: each has half of the threads.
+  /// One of the sessions that run at the same time: each has half of the threads.
   bool beside_another = false;
   GraphOptimizationLevel optimization = ORT_ENABLE_ALL;
   std::vector<std::filesystem::path> custom_op_libraries;
@@ -27,6 +27,9 @@ struct SessionOptions {
 
 /// Whether ONNX Runtime's words say that it has no kernel or no schema for an operator.
 bool SaysLacking(const std::string& message);
+
+/// How many threads a session has; 0 leaves it to ONNX Runtime: one per core.
+int ThreadsOf(const SessionOptions& options);
 
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
 bool ServesTwoSessions(int threads);

@@ -11,6 +11,7 @@
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "runtime/session_model.h"
+#include "runtime/shape_only.h"
 #include "runtime/symbolic_shape.h"
 
 namespace halfsafe {
@@ -206,6 +207,7 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
     }
     DeclareScalars(index, static_cast<int>(number), dtype_of, graph);
   }
+  KeepWhatOnlyShapesRead(proto);
   ImportTapDomain(proto);
 }
 

@@ -30,8 +30,9 @@ uint64_t FindSample(const SampleSource& samples, const std::string& name) {
   return 0;
 }
 
-SessionOptions SessionOptionsOf(const CheckOptions& options) {
+SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another) {
   SessionOptions session;
+  session.beside_another = beside_another;
   session.threads = options.threads;
   session.custom_op_libraries = options.custom_op_libraries;
   return session;
@@ -47,7 +48,8 @@ bool OneAtATime(const Model& model, const CheckOptions& options) {
   return options.low_memory || IsLarge(model);
 }
 
-Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes)
+Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes,
+                     bool beside_another)
     : model_(original),
       allow_nan_(options.allow_nan),
       kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
@@ -57,7 +59,8 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
   WeightOptions weights;
   weights.feed = FeedOf(options);
   session_model_ = MakeSessionModel(original, weights);
-  sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options), same_shapes);
+  sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options, beside_another),
+                                             same_shapes);
 }
 
 void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
@@ -120,9 +123,8 @@ Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_
       inputs_(model.Inputs()),
       session_model_(EmulateHalf(model, &rounder_, weights, FeedOf(options), ranges)) {
   if (ranges) ranges_ = std::make_unique<StoredRanges>(model, &rounder_);
-  SessionOptions session = SessionOptionsOf(options);
+  SessionOptions session = SessionOptionsOf(options, beside_another);
   session.taps = &rounder_;
-  session.beside_another = beside_another;
   sessions_ = std::make_unique<SessionCache>(session_model_, session, same_shapes);
 }
 

@@ -28,8 +28,10 @@ std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::
 /// The position of the sample of this name; the first's where there is none.
 uint64_t FindSample(const SampleSource& samples, const std::string& name);
 
-/// How sessions of a check run.
-SessionOptions SessionOptionsOf(const CheckOptions& options);
+/// How sessions of a check run. What is compared must have run on the same number of threads: with another one
+/// ONNX Runtime may sum in another order. So sessions that are compared with each other are all one of several,
+/// or none is.
+SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another = false);
 
 /// The model whose results are right.
 const Model& ReferenceOf(const Model& original, const CheckOptions& options);
@@ -44,7 +46,8 @@ bool OneAtATime(const Model& model, const CheckOptions& options);
 class Reference {
  public:
   /// `original` must outlive the reference.
-  Reference(const Model& original, const CheckOptions& options, bool same_shapes);
+  Reference(const Model& original, const CheckOptions& options, bool same_shapes,
+            bool beside_another = false);
   const std::vector<std::string>& names() const { return names_; }
   /// Runs all samples now and lets go of the model: what they gave is kept in a temporary file. Does nothing
   /// where it is remembered anyway.

@@ -147,9 +147,9 @@ class Course {
         recorder_(*recorder),
         progress_(*progress) {}
 
-  /// Takes the entrants through the samples side by side. At the end their weights are gone.
-  void Run(const std::string& stage, std::span<Entrant> entrants) {
-    const bool at_once = entrants.size() > 1 && ServesTwoSessions(options_.threads);
+  /// Takes the entrants through the samples side by side, `at_once` or one after the other. At the end their
+  /// weights are gone.
+  void Run(const std::string& stage, std::span<Entrant> entrants, bool at_once) {
     WidenedWeights shared;
     for (Entrant& entrant : entrants) {
       entrant.candidate =
@@ -161,8 +161,10 @@ class Course {
       ThrowIfInterrupted();
       const Sample sample = samples_.Read(i);
       ValidateSample(sample, inputs_, options_.allow_nan);
-      const RunOutputs expected = reference_.Run(i, sample);
-      if (!recorded_) recorder_.Add(reference_.names(), expected);
+      const std::shared_future<RunOutputs> expected =
+          std::async(at_once ? std::launch::async : std::launch::deferred,
+                     [&] { return reference_.Run(i, sample); });
+      if (!at_once) expected.wait();
       std::vector<std::future<void>> others;  // Ends those that still run where one throws.
       for (Entrant& entrant : entrants.first(entrants.size() - 1)) {
         const auto run = [&] { RunOne(&entrant, sample, expected); };
@@ -174,6 +176,7 @@ class Course {
       }
       RunOne(&entrants.back(), sample, expected);
       for (auto& other : others) other.get();
+      if (!recorded_) recorder_.Add(reference_.names(), expected.get());
       progress_.Step();
     }
     recorded_ = true;
@@ -182,10 +185,10 @@ class Course {
   }
 
  private:
-  void RunOne(Entrant* entrant, const Sample& sample, const RunOutputs& expected) {
+  void RunOne(Entrant* entrant, const Sample& sample, const std::shared_future<RunOutputs>& expected) {
     const std::optional<RunOutputs> outputs = entrant->candidate->Run(sample);
     if (!outputs) return;
-    entrant->candidate->Compare(reference_.names(), expected, *outputs, options_);
+    entrant->candidate->Compare(reference_.names(), expected.get(), *outputs, options_);
     for (Recorder* recorder : entrant->recorders) recorder->Add(reference_.names(), *outputs);
   }
 
@@ -247,14 +250,16 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   entrants.push_back({"fixed", &fixed, {&save_fixed}, options.fixed_ranges});
   if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
 
-  Reference reference(original, options, same_shapes);
+  const bool one_at_a_time = OneAtATime(original, options);
+  const bool at_once = !one_at_a_time && entrants.size() > 1 && ServesTwoSessions(options.threads);
+  Reference reference(original, options, same_shapes, at_once);
   Course course(original, samples, options, same_shapes, &reference, &save_reference, progress);
-  if (OneAtATime(original, options)) {
+  if (one_at_a_time) {
     reference.RunAhead(samples, progress);
     for (Entrant& entrant : entrants)
-      course.Run(fmt::format("check {}", entrant.name), std::span(&entrant, 1));
+      course.Run(fmt::format("check {}", entrant.name), std::span(&entrant, 1), false);
   } else {
-    course.Run("check", entrants);
+    course.Run("check", entrants, at_once);
   }
   save_reference.Commit();
   save_plain.Commit();
@@ -283,9 +288,13 @@ CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const Sa
   itself.save_outputs.clear();
   itself.provider = Provider::kCpu;
   Progress silent;
-  if (Check(original, original, samples, itself, &silent).fixed.right) return result;
-  options->kept_outputs = nullptr;
-  return Check(original, fixed, samples, *options, progress);
+  for (const bool beside_another : {false, true}) {
+    itself.threads = ThreadsOf(SessionOptionsOf(*options, beside_another));
+    if (Check(original, original, samples, itself, &silent).fixed.right) continue;
+    options->kept_outputs = nullptr;
+    return Check(original, fixed, samples, *options, progress);
+  }
+  return result;
 }
 
 }  // namespace halfsafe

@@ -85,7 +85,8 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       typed_part_(RunnableForm(typed_, !options.custom_op_libraries.empty(), Types::kEmulated)),
       originals_(Originals(index_, typed_.index())),
       inputs_(typed_.Inputs()),
-      reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true),
+      two_(ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice),
+      reference_(reference_part_ ? *reference_part_ : ReferenceOf(original, options), options, true, two_),
       scaled_(Scaled(original, plan)),
       session_model_(EmulateHalfSwitchable(scaled_ ? *scaled_ : original, typed_part_ ? *typed_part_ : typed_,
                                            &rounder_, FeedOf(options))) {
@@ -93,8 +94,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
   for (size_t rounding = 0; rounding < size(); ++rounding) ends_.push_back(FindEnds(rounding));
-  const bool two = ServesTwoSessions(options.threads) && original.bytes() <= kFitsTwice;
-  OpenLanes(two);
+  OpenLanes();
   const Roundings all(size(), true);
   hardest_ = hardest;
   uint64_t tried = 0;
@@ -110,7 +110,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
   }
   if (tried > 0) {
     // Each lane starts with the sample that it stays with, so that both have sessions for its shapes.
-    OpenLanes(two);
+    OpenLanes();
     UseSample(samples, hardest_);
     Distance(all);
   }
@@ -124,12 +124,11 @@ void Probe::UseSample(const SampleSource& samples, uint64_t index) {
   known_.clear();
 }
 
-void Probe::OpenLanes(bool two) {
-  lanes_ = std::vector<Lane>(two ? 2 : 1);
+void Probe::OpenLanes() {
+  lanes_ = std::vector<Lane>(two_ ? 2 : 1);
   for (Lane& lane : lanes_) {
     lane.rounder = rounder_;
-    SessionOptions session = SessionOptionsOf(options_);
-    session.beside_another = two;
+    SessionOptions session = SessionOptionsOf(options_, two_);
     session.taps = &lane.rounder;
     lane.sessions = std::make_unique<SessionCache>(session_model_, session, true);
   }

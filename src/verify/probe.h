@@ -78,7 +78,7 @@ class Probe {
   Ends FindEnds(size_t rounding) const;
   Ends EndsOf(int tensor) const;
   std::set<size_t> ReadersOf(int form) const;
-  void OpenLanes(bool two);
+  void OpenLanes();
   double Run(Lane* lane, const Roundings& on) const;
 
   const CheckOptions& options_;
@@ -90,6 +90,7 @@ class Probe {
   std::optional<Model> reference_part_, typed_part_;  ///< Set where the model's tail doesn't run.
   std::vector<int> originals_;  ///< Per node of typed_: the original's, or -1 where it was inserted.
   std::vector<InputSpec> inputs_;
+  bool two_;  ///< Choices at the same time.
   Reference reference_;
   Rounder rounder_;              ///< Names the roundings; lanes run copies.
   std::optional<Model> scaled_;  ///< The original in FP32 with the plan's exponents, where it has some.
