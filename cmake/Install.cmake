@@ -84,7 +84,7 @@ if(HALFSAFE_CUDA)
   list(GET cuda_licence 0 cuda_licence)
 endif()
 set(compiled_in)
-foreach(header boost/graph/boykov_kolmogorov_max_flow.hpp CLI/CLI.hpp fmt/core.h google/protobuf/message.h hwy/highway.h
+foreach(header boost/graph/push_relabel_max_flow.hpp CLI/CLI.hpp fmt/core.h google/protobuf/message.h hwy/highway.h
                nlohmann/json.hpp)
   cmake_path(GET header PARENT_PATH name)
   string(MAKE_C_IDENTIFIER "header_of_${name}" variable)

@@ -16,16 +16,12 @@ bool IsFp32(int end, const std::vector<bool>& fp32) {
 std::vector<bool> CheapestAssignment(const CutProblem& problem) {
   const size_t nodes = problem.fp32_cost.size();
   const size_t source = nodes, sink = nodes + 1;
-  int64_t never = 1;
-  for (const int64_t cost : problem.fp32_cost) never += cost;
-  for (const CutTensor& tensor : problem.tensors) never += 2 * tensor.cast_cost;
   FlowNetwork network(nodes + 2);
-  for (size_t node = 0; node < nodes; ++node) {
-    network.Connect(node, sink, problem.fp32_cost[node]);
-    if (problem.must_fp32[node]) network.Connect(source, node, never);
-  }
+  for (size_t node = 0; node < nodes; ++node) network.Connect(node, sink, problem.fp32_cost[node]);
+  // Who has no choice is the source rather than a vertex tied to it.
   const auto vertex = [&](int end) {
-    return end >= 0 ? static_cast<size_t>(end) : end == kFixedFp32 ? source : sink;
+    if (end < 0) return end == kFixedFp32 ? source : sink;
+    return problem.must_fp32[static_cast<size_t>(end)] ? source : static_cast<size_t>(end);
   };
   for (const CutTensor& tensor : problem.tensors) {
     if (tensor.cast_cost == 0 || tensor.readers.empty()) continue;
@@ -39,13 +35,15 @@ std::vector<bool> CheapestAssignment(const CutProblem& problem) {
     const size_t up = network.AddVertex();    // On the source's side as soon as one reader is.
     network.Connect(writer, down, tensor.cast_cost);
     network.Connect(up, writer, tensor.cast_cost);
+    // No dearer than the edge before: one alone costs as much as moving the helper over.
     for (const int reader : tensor.readers) {
-      network.Connect(down, vertex(reader), never);
-      network.Connect(vertex(reader), up, never);
+      network.Connect(down, vertex(reader), tensor.cast_cost);
+      network.Connect(vertex(reader), up, tensor.cast_cost);
     }
   }
   std::vector<bool> side = network.SourceSide(source, sink);
   side.resize(nodes);
+  for (size_t node = 0; node < nodes; ++node) side[node] = side[node] || problem.must_fp32[node];
   return side;
 }
 

@@ -89,5 +89,24 @@ TEST(CutTest, AHundredThousandNodesInAChain) {
   EXPECT_EQ(std::count(found.begin(), found.end(), true), kNodes / 100);
 }
 
+TEST(CutTest, AHundredThousandNodesBetweenTwo) {
+  constexpr int kNodes = 100000;
+  CutProblem problem;
+  std::vector<int> all;
+  for (int i = 0; i < kNodes; ++i) {
+    problem.fp32_cost.push_back(3);
+    problem.must_fp32.push_back(i % 3 == 0);
+    problem.tensors.push_back({i, {kNodes}, 4});
+    all.push_back(i);
+  }
+  problem.fp32_cost.push_back(kNodes);  // One that reads them all, and one that they all read.
+  problem.must_fp32.push_back(false);
+  problem.tensors.push_back({kFixedFp16, all, 4});
+  const std::vector<bool> found = CheapestAssignment(problem);
+  // A third has its results in FP32 anyway: with their reader in FP32 the others cost 3 each to have there
+  // too.
+  EXPECT_EQ(AssignmentCost(problem, found), std::min(kNodes + 3 * kNodes + 4, (kNodes + 2) / 3 * 7 + 4));
+}
+
 }  // namespace
 }  // namespace halfsafe

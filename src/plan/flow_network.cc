@@ -1,7 +1,7 @@
 #include "plan/flow_network.h"
 
-#include <boost/graph/boykov_kolmogorov_max_flow.hpp>
 #include <boost/graph/compressed_sparse_row_graph.hpp>
+#include <boost/graph/push_relabel_max_flow.hpp>
 #include <numeric>
 #include <utility>
 
@@ -42,8 +42,7 @@ auto Map(std::vector<T>* values, Index index) {
   return boost::make_iterator_property_map(values->begin(), index);
 }
 
-/// The vertices that the source reaches over edges with capacity left. (The source tree of the algorithm may
-/// have been cut short, so reachability is walked once more.)
+/// The vertices that the source reaches over edges with capacity left.
 std::vector<bool> Reachable(size_t source, const Graph& graph, const std::vector<int64_t>& residual) {
   const auto index = boost::get(boost::edge_index, graph);
   std::vector<bool> side(boost::num_vertices(graph), false);
@@ -70,12 +69,8 @@ std::vector<bool> FlowNetwork::SourceSide(size_t source, size_t sink) const {
   const auto vertex = boost::get(boost::vertex_index, graph);
   const auto edge = boost::get(boost::edge_index, graph);
   std::vector<int64_t> residual(arcs.ends.size());
-  std::vector<Graph::edge_descriptor> predecessor(vertices_);
-  std::vector<boost::default_color_type> color(vertices_);
-  std::vector<size_t> distance(vertices_);
-  boost::boykov_kolmogorov_max_flow(graph, Map(&arcs.capacity, edge), Map(&residual, edge),
-                                    Map(&arcs.reverse, edge), Map(&predecessor, vertex), Map(&color, vertex),
-                                    Map(&distance, vertex), vertex, source, sink);
+  boost::push_relabel_max_flow(graph, source, sink, Map(&arcs.capacity, edge), Map(&residual, edge),
+                               Map(&arcs.reverse, edge), vertex);
   return Reachable(source, graph, residual);
 }
 
