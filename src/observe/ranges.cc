@@ -22,7 +22,7 @@ nlohmann::ordered_json ToJson(const TensorStats& stats) {
   const auto known = [&](double value) {
     return stats.count > 0 ? nlohmann::ordered_json(value) : nlohmann::ordered_json();
   };
-  nlohmann::ordered_json json;
+  auto json = nlohmann::ordered_json::object();
   json["name"] = stats.name;
   json["dtype"] = DTypeName(stats.dtype);
   if (stats.constant) json["constant"] = true;

@@ -74,7 +74,9 @@ void IntegerSystem::Require(const LinearSum& sum, int spare) {
   if (left.empty()) return;
   int divisor = 0;
   for (const LinearTerm& term : left) divisor = std::gcd(divisor, term.factor);
-  for (LinearTerm& term : left) term.factor /= divisor;
+  if (divisor > 1) {
+    for (LinearTerm& term : left) term.factor /= divisor;
+  }
   // The last that can be solved for: results are expressed by what they are computed from. A long product of
   // results would name them all, and the next one all these and one more: there the spare variable is solved
   // for, and the result stays free.

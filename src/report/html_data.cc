@@ -127,7 +127,7 @@ Json StatsColumns(const std::vector<ReportTensor>& tensors, Words* words) {
   const auto quantile = [&](double share) {
     return Observed(tensors, [share](const ReportTensor& tensor) { return Quantile(*tensor.stats, share); });
   };
-  Json columns;
+  auto columns = Json::object();
   columns["abs_max"] = OfValues(tensors, [](const TensorStats& stats) { return stats.abs_max; });
   columns["min"] = OfValues(tensors, [](const TensorStats& stats) { return stats.min; });
   columns["max"] = OfValues(tensors, [](const TensorStats& stats) { return stats.max; });

@@ -23,7 +23,7 @@ constexpr Key kKeys[] = {
     {"halfsafe.constants", &NodeFindings::constants}, {"halfsafe.inserted", &NodeFindings::inserted},
 };
 
-void Add(std::string sentence, std::string* text) {
+void Add(const std::string& sentence, std::string* text) {
   if (!text->empty()) *text += "; ";
   *text += sentence;
 }

@@ -1,7 +1,6 @@
 #include "runtime/shape_only.h"
 
 #include <algorithm>
-#include <ranges>
 #include <string>
 #include <unordered_set>
 
@@ -34,11 +33,14 @@ class Keeper {
   /// graph needs from around it. Names are scoped: what one body needs, another one may think it needs too.
   void Visit(onnx::GraphProto* graph, Names* values) {
     onnx::GraphProto kept;
-    for (auto& node : std::views::reverse(*graph->mutable_node())) {
-      bool needed = std::ranges::any_of(node.output(), [&](const auto& name) { return values->contains(name); });
+    for (int i = graph->node_size(); i-- > 0;) {
+      onnx::NodeProto& node = *graph->mutable_node(i);
+      bool needed =
+          std::ranges::any_of(node.output(), [&](const auto& name) { return values->contains(name); });
       if (!needed && node.domain() == kTapDomain) {
         // What nobody reads at all is computed: only what is computed otherwise takes others along.
-        const auto read = std::ranges::find_if(node.output(), [&](const auto& name) { return read_.contains(name); });
+        const auto read =
+            std::ranges::find_if(node.output(), [&](const auto& name) { return read_.contains(name); });
         if (read != node.output().end()) AddReader(*read, &kept);
         needed = true;
       }

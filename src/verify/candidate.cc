@@ -59,8 +59,8 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
   WeightOptions weights;
   weights.feed = FeedOf(options);
   session_model_ = MakeSessionModel(original, weights);
-  sessions_ = std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options, beside_another),
-                                             same_shapes);
+  sessions_ =
+      std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options, beside_another), same_shapes);
 }
 
 void Reference::RunAhead(const SampleSource& samples, Progress* progress) {

@@ -28,9 +28,9 @@ std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::
 /// The position of the sample of this name; the first's where there is none.
 uint64_t FindSample(const SampleSource& samples, const std::string& name);
 
-/// How sessions of a check run. What is compared must have run on the same number of threads: with another one
-/// ONNX Runtime may sum in another order. So sessions that are compared with each other are all one of several,
-/// or none is.
+/// How sessions of a check run. What is compared must have run on the same number of threads: with another
+/// one ONNX Runtime may sum in another order. So sessions that are compared with each other are all one of
+/// several, or none is.
 SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another = false);
 
 /// The model whose results are right.

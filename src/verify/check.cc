@@ -161,9 +161,8 @@ class Course {
       ThrowIfInterrupted();
       const Sample sample = samples_.Read(i);
       ValidateSample(sample, inputs_, options_.allow_nan);
-      const std::shared_future<RunOutputs> expected =
-          std::async(at_once ? std::launch::async : std::launch::deferred,
-                     [&] { return reference_.Run(i, sample); });
+      const std::shared_future<RunOutputs> expected = std::async(
+          at_once ? std::launch::async : std::launch::deferred, [&] { return reference_.Run(i, sample); });
       if (!at_once) expected.wait();
       std::vector<std::future<void>> others;  // Ends those that still run where one throws.
       for (Entrant& entrant : entrants.first(entrants.size() - 1)) {

@@ -138,6 +138,7 @@ int MainWithFaults(int argc, char** argv, char** environment) {
 
 extern "C" {
 
+// NOLINTBEGIN(bugprone-reserved-identifier): glibc's names.
 int __libc_start_main(Main main, int argc, char** argv, void (*init)(), void (*fini)(), void (*loader)(),
                       void* stack) {
   static const auto next =
@@ -271,6 +272,7 @@ void* __libc_malloc(size_t size);
 void* __libc_calloc(size_t count, size_t size);
 void* __libc_realloc(void* old, size_t size);
 void* __libc_memalign(size_t alignment, size_t size);
+// NOLINTEND(bugprone-reserved-identifier)
 
 void* malloc(size_t size) {
   return Call("allocate", static_cast<void*>(nullptr), [&] { return __libc_malloc(size); });

@@ -1,9 +1,9 @@
 // libFuzzer's entry points. HALFSAFE_FUZZ in the environment names the target.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
 #include "fuzz/message_mutator.h"
 #include "fuzz/targets.h"
@@ -48,7 +48,7 @@ extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max
       prototype != nullptr && halfsafe::fuzz::AsMessage(seed)) {
     const std::string changed = halfsafe::fuzz::MutateMessage(*prototype, {data, size}, max_size, seed);
     if (!changed.empty()) {
-      std::memcpy(data, changed.data(), changed.size());
+      std::copy(changed.begin(), changed.end(), data);
       return changed.size();
     }
   }
@@ -62,6 +62,6 @@ extern "C" size_t LLVMFuzzerCustomCrossOver(const uint8_t* first, size_t first_s
   if (prototype == nullptr) return 0;
   const std::string crossed =
       halfsafe::fuzz::CrossMessages(*prototype, {first, first_size}, {second, second_size}, max_size, seed);
-  std::memcpy(out, crossed.data(), crossed.size());
+  std::copy(crossed.begin(), crossed.end(), out);
   return crossed.size();
 }

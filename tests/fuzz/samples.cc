@@ -24,7 +24,8 @@ bool Consistent(const Array& array) {
   uint64_t elements = 1;
   for (const int64_t dim : array.shape) elements *= static_cast<uint64_t>(dim);
   if (array.dtype == DType::kString)
-    return static_cast<uint64_t>(std::count(array.bytes.begin(), array.bytes.end(), std::byte{0})) == elements;
+    return static_cast<uint64_t>(std::count(array.bytes.begin(), array.bytes.end(), std::byte{0})) ==
+           elements;
   return (elements * DTypeBits(array.dtype) + kByte - 1) / kByte == array.bytes.size();
 }
 
