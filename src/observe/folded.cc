@@ -45,6 +45,7 @@ class Folder {
          next = OnlyReader(next)) {
       folded.nodes.push_back(next);
     }
+    while (index_.node(folded.nodes.back()).proto->op_type() == "Identity") folded.nodes.pop_back();
     if (folded.nodes.size() < 2) return std::nullopt;
     Measure(*weight, axis, layer, &folded);
     return folded;
@@ -77,6 +78,7 @@ class Folder {
   bool Apply(const NodeInfo& node, int previous, Affine* layer) const {
     const size_t channels = layer->factor.size();
     const std::string& op = node.proto->op_type();
+    if (op == "Identity") return true;  // Builders take it out first.
     if (op == "BatchNormalization") return ApplyBatchNormalization(node, layer);
     if (op != "Mul" && op != "Add") return false;
     const size_t constant_slot = node.inputs[0] == index_.node(previous).outputs[0] ? 1 : 0;

@@ -7,7 +7,8 @@
 namespace halfsafe {
 
 /// The weights of a Conv, ConvTranspose or Gemm as an engine builder stores them: multiplied by the constant
-/// BatchNormalization, Mul and Add nodes that follow and have no other reader in between.
+/// BatchNormalization, Mul and Add nodes that follow, with Identity nodes in between, and have no other
+/// reader.
 struct FoldedWeights {
   std::vector<int> nodes;        ///< The Conv or Gemm, then what folds into it.
   double weight_max = 0.0;       ///< Largest folded |weight|.

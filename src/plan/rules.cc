@@ -289,28 +289,34 @@ void ConstantVanishes(PlanContext* context, std::string_view name) {
   });
 }
 
-/// Pins the tensor if FP16 makes values of it zero, and what it is computed from through operators that keep
-/// zero.
-void PinVanishing(PlanContext* context, std::string_view name, int tensor, const std::string& pole,
-                  int depth) {
-  const TensorInfo& info = context->index.tensor(tensor);
-  const TensorStats* stats = context->Stats(tensor);
-  const uint64_t vanishing =
-      stats == nullptr ? 0 : stats->VanishingCount(context->exponents[static_cast<size_t>(tensor)]);
-  if (info.kind == TensorKind::kActivation && vanishing > 0) {
-    context->PinTensor(
-        tensor, name,
-        fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
-                    vanishing, stats->name, pole));
+/// Whether a zero in the first operand is one in the result, or next to nothing is added to it.
+bool KeepsZero(const onnx::NodeProto& node) {
+  static constexpr std::string_view kKeepZero[] = {"Sqrt", "Pow", "Abs", "Add", "Max", "Clip"};
+  return std::find(std::begin(kKeepZero), std::end(kKeepZero), node.op_type()) != std::end(kKeepZero);
+}
+
+/// Pins the tensor if FP16 makes values of it zero, and what it is computed from through a few operators that
+/// keep zero; what only moves values is no step on that way.
+void PinVanishing(PlanContext* context, std::string_view name, int tensor, const std::string& pole) {
+  constexpr int kSteps = 4, kMoves = 64;  // Moves are limited too: any number of poles may end one long row.
+  for (int steps = kSteps, moves = kMoves; tensor >= 0 && steps >= 0 && moves >= 0;) {
+    const TensorInfo& info = context->index.tensor(tensor);
+    const TensorStats* stats = context->Stats(tensor);
+    const uint64_t vanishing =
+        stats == nullptr ? 0 : stats->VanishingCount(context->exponents[static_cast<size_t>(tensor)]);
+    if (info.kind == TensorKind::kActivation && vanishing > 0) {
+      context->PinTensor(
+          tensor, name,
+          fmt::format("{} values of {} are so small that FP16 makes them zero, and {} has a pole there",
+                      vanishing, stats->name, pole));
+    }
+    if (info.producer < 0) return;
+    const NodeInfo& node = context->index.node(info.producer);
+    const bool moved = TraitsOf(*node.proto).values == Values::kPermuted;
+    if ((!moved && !KeepsZero(*node.proto)) || node.inputs.empty()) return;
+    tensor = node.inputs[0];
+    --(moved ? moves : steps);
   }
-  if (depth == 0 || info.producer < 0) return;
-  const NodeInfo& node = context->index.node(info.producer);
-  static constexpr std::string_view kKeepZero[] = {"Sqrt", "Pow",      "Abs",     "Add",      "Max",
-                                                   "Clip", "Identity", "Reshape", "Unsqueeze"};
-  if (std::find(std::begin(kKeepZero), std::end(kKeepZero), node.proto->op_type()) == std::end(kKeepZero))
-    return;
-  if (!node.inputs.empty() && node.inputs[0] >= 0)
-    PinVanishing(context, name, node.inputs[0], pole, depth - 1);
 }
 
 void PoleVanishes(PlanContext* context, std::string_view name) {
@@ -319,7 +325,7 @@ void PoleVanishes(PlanContext* context, std::string_view name) {
     if (pole < 0 || static_cast<size_t>(pole) >= node.inputs.size() ||
         node.inputs[static_cast<size_t>(pole)] < 0)
       continue;
-    PinVanishing(context, name, node.inputs[static_cast<size_t>(pole)], node.name, 4);
+    PinVanishing(context, name, node.inputs[static_cast<size_t>(pole)], node.name);
   }
 }
 
