@@ -164,6 +164,11 @@ def copy_of(model: ModelProto) -> ModelProto:
     return result
 
 
+def finite(results: list[list[np.ndarray]]) -> list[int]:
+    """How many values of each result are finite."""
+    return [int(np.isfinite(array).sum()) for arrays in results for array in arrays if array.dtype.kind == "f"]
+
+
 def run(model: ModelProto, samples: Sequence[Sample]) -> list[list[np.ndarray]]:
     """Outputs of the model as it is written. ONNX Runtime refuses names that nodes share, so they have none here."""
     model = copy_of(model)
@@ -497,8 +502,11 @@ def fixed_twice(s: Subject) -> None:
         return
     model = onnx.load(fixed)
     halves = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == F16}
-    data = s.save_samples([{name: array.astype(np.float16) if name in halves else array for name, array in sample.items()}
-                           for sample in s.samples], "halves")
+    samples = [{name: array.astype(np.float16) if name in halves else array for name, array in sample.items()} for sample in s.samples]
+    # ONNX Runtime has Softplus and ReduceLogSumExp in FP16 by their definitions alone, which overflow from 89 on.
+    if finite(run(model, samples)) != finite(run(s.model, s.samples)):
+        return
+    data = s.save_samples(samples, "halves")
     again, second = s.fix(fixed, data, "--io", "fp16", "--repair", "rescale")
     demand(second["verdict"] != "not-right", "not right any more")
     if not result["fp32_nodes"] and not any(op in ("Cast", "Constant") for op in operators(model)):
