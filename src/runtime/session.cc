@@ -7,9 +7,12 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <latch>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <unordered_set>
+#include <vector>
 
 #include "data/array.h"
 #include "halfsafe/error.h"
@@ -135,10 +138,37 @@ struct Session::Ops {
   std::vector<std::shared_ptr<OrtCustomOp>> taps;
 };
 
+namespace {
+
+/// Throws std::system_error where the machine has no room for the threads of a session. ONNX Runtime waits
+/// for ever then, for those of its threads that it could start. Stacks, and what the C library sets aside for
+/// a thread's first allocation, are kept for the session's.
+void RequireThreads(unsigned count) {
+  std::latch all_started(1);
+  std::vector<std::unique_ptr<int>> first(count);
+  std::vector<std::jthread> started;
+  started.reserve(count);
+  struct Opener {
+    std::latch& latch;
+    ~Opener() { latch.count_down(); }
+  } opener{all_started};
+  for (unsigned i = 1; i < count; ++i) {
+    started.emplace_back([&, i] {
+      first[i].reset(new (std::nothrow) int(0));
+      all_started.wait();
+    });
+  }
+}
+
+}  // namespace
+
 Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
   ThrowIfInterrupted();
+  const int threads = ThreadsOf(options);
+  constexpr unsigned kSpare = 4;  // Room for what the session allocates before it starts its threads.
+  if (const unsigned count = Threads(threads); count > 1) RequireThreads(count + kSpare);
   Ort::SessionOptions native;
-  native.SetIntraOpNumThreads(ThreadsOf(options));
+  native.SetIntraOpNumThreads(threads);
   // Threads spin while they wait for the next operator. Those of a session that rests would take a core from
   // the one that works.
   native.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
