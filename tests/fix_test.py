@@ -545,7 +545,8 @@ class OptionTest(FixTest):
             self.assertEqual(before, after)
             # A page takes a scan, and changes no verdict.
             data = self.folder / f"jump{seed}"
-            self.tool("check", model, self.fixed, "--data", data, "--report", self.folder / "page.html")
+            self.tool("check", model, self.fixed, "--data", data, "--report", self.folder / "page.html",
+                      "--save-outputs", self.folder / f"outputs{seed}")
 
     def test_empty_plan_changes_nothing(self) -> None:
         for name in ("conv_net_9", "nested_bodies", "mixed_types", "qdq", "constants", "sparse_constants"):

@@ -504,7 +504,8 @@ def fixed_twice(s: Subject) -> None:
     halves = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == F16}
     samples = [{name: array.astype(np.float16) if name in halves else array for name, array in sample.items()} for sample in s.samples]
     # ONNX Runtime has Softplus and ReduceLogSumExp in FP16 by their definitions alone, which overflow from 89 on.
-    if finite(run(model, samples)) != finite(run(s.model, s.samples)):
+    defined = {"Softplus", "ReduceLogSumExp"} & set(operators(model))
+    if defined and finite(run(model, samples)) != finite(run(s.model, s.samples)):
         return
     data = s.save_samples(samples, "halves")
     again, second = s.fix(fixed, data, "--io", "fp16", "--repair", "rescale")

@@ -127,11 +127,11 @@ struct CheckResult {
 CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,
                   const CheckOptions& options, Progress* progress);
 
-/// As Check, with `options->kept_outputs` believed only where all is right. What a scan computed may differ
-/// from what a check computes in the last bit, and where a result jumps, as the choice among equal scores
-/// does, outputs then differ by more than any FP16 does. So when something is wrong, they are held against
-/// runs of the original; where they are not its own, they are taken out of `options` and the check is made
-/// again.
+/// As Check, with `options->kept_outputs` believed only where the fixed model is right, and not at all where
+/// outputs are saved. What a scan computed may differ from what a check computes in the last bit, and where a
+/// result jumps, as the choice among equal scores does, outputs then differ by more than any FP16 does. So
+/// when the fixed model is wrong, they are held against runs of the original; where they are not its own,
+/// they are taken out of `options` and the check is made again.
 CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const SampleSource& samples,
                              CheckOptions* options, Progress* progress);
 

@@ -141,8 +141,9 @@ struct Session::Ops {
 namespace {
 
 /// Throws std::system_error where the machine has no room for the threads of a session. ONNX Runtime waits
-/// for ever then, for those of its threads that it could start. Stacks, and what the C library sets aside for
-/// a thread's first allocation, are kept for the session's.
+/// for ever then, for those of its threads that it could start. What the C library sets aside for a thread's
+/// first allocation is kept for the session's threads. Sessions that are made at the same time may still take
+/// each other's room.
 void RequireThreads(unsigned count) {
   std::latch all_started(1);
   std::vector<std::unique_ptr<int>> first(count);

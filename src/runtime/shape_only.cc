@@ -12,7 +12,8 @@ namespace {
 using Names = std::unordered_set<std::string>;
 
 bool ReadsShapeAlone(const onnx::NodeProto& node) {
-  return node.domain().empty() && (node.op_type() == "Shape" || node.op_type() == "Size");
+  return (node.domain().empty() || node.domain() == "ai.onnx") &&
+         (node.op_type() == "Shape" || node.op_type() == "Size");
 }
 
 void CollectReads(const onnx::GraphProto& graph, Names* read) {

@@ -30,7 +30,7 @@ uint64_t FindSample(const SampleSource& samples, const std::string& name);
 
 /// How sessions of a check run. What is compared must have run on the same number of threads: with another
 /// one ONNX Runtime may sum in another order. So sessions that are compared with each other are all one of
-/// several, or none is.
+/// several, or none is; outputs that a scan kept aren't held to that (CheckAgainstKept).
 SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another = false);
 
 /// The model whose results are right.

@@ -279,15 +279,16 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
 
 CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const SampleSource& samples,
                              CheckOptions* options, Progress* progress) {
+  // What is written is what the original gives itself.
+  if (!options->save_outputs.empty()) options->kept_outputs = nullptr;
   CheckResult result = Check(original, fixed, samples, *options, progress);
-  if (result.fixed.right || options->kept_outputs == nullptr || !options->kept_outputs->complete)
-    return result;
+  if (result.Right() || options->kept_outputs == nullptr || !options->kept_outputs->complete) return result;
   CheckOptions itself = *options;
   itself.plain = itself.per_sample = itself.fixed_ranges = false;
-  itself.save_outputs.clear();
   itself.provider = Provider::kCpu;
   Progress silent;
   for (const bool beside_another : {false, true}) {
+    if (beside_another && !ServesTwoSessions(options->threads)) break;
     itself.threads = ThreadsOf(SessionOptionsOf(*options, beside_another));
     if (Check(original, original, samples, itself, &silent).fixed.right) continue;
     options->kept_outputs = nullptr;
