@@ -168,7 +168,6 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   if (!check.save_outputs.empty()) {
     check.plain = true;
     check.provider = Provider::kCpu;
-    check.kept_outputs = nullptr;  // What is written is what the original gives itself.
     Check(model, repaired.fixed, samples, check, progress);
     check.save_outputs.clear();
     check.provider = options.check.provider;

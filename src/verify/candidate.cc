@@ -42,6 +42,11 @@ const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
   return options.reference != nullptr ? *options.reference : original;
 }
 
+const KeptOutputs* KeptOf(const CheckOptions& options) {
+  const bool stand = options.kept_outputs != nullptr && options.kept_outputs->complete;
+  return stand && options.save_outputs.empty() ? options.kept_outputs : nullptr;
+}
+
 Feed FeedOf(const CheckOptions& options) { return options.low_memory ? Feed::kOfAll : Feed::kOfLargeModels; }
 
 bool OneAtATime(const Model& model, const CheckOptions& options) {
@@ -50,11 +55,7 @@ bool OneAtATime(const Model& model, const CheckOptions& options) {
 
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes,
                      bool beside_another)
-    : model_(original),
-      allow_nan_(options.allow_nan),
-      kept_(options.kept_outputs != nullptr && options.kept_outputs->complete ? options.kept_outputs
-                                                                              : nullptr),
-      names_(OutputNames(original)) {
+    : model_(original), allow_nan_(options.allow_nan), kept_(KeptOf(options)), names_(OutputNames(original)) {
   if (kept_ != nullptr) return;
   WeightOptions weights;
   weights.feed = FeedOf(options);

@@ -36,6 +36,10 @@ SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another
 /// The model whose results are right.
 const Model& ReferenceOf(const Model& original, const CheckOptions& options);
 
+/// The outputs that stand for running the original; nullptr where it runs. What is saved is what it gives
+/// itself.
+const KeptOutputs* KeptOf(const CheckOptions& options);
+
 /// For sessions on the CPU.
 Feed FeedOf(const CheckOptions& options);
 

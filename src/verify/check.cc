@@ -279,10 +279,8 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
 
 CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const SampleSource& samples,
                              CheckOptions* options, Progress* progress) {
-  // What is written is what the original gives itself.
-  if (!options->save_outputs.empty()) options->kept_outputs = nullptr;
   CheckResult result = Check(original, fixed, samples, *options, progress);
-  if (result.Right() || options->kept_outputs == nullptr || !options->kept_outputs->complete) return result;
+  if (result.Right() || KeptOf(*options) == nullptr) return result;
   CheckOptions itself = *options;
   itself.plain = itself.per_sample = itself.fixed_ranges = false;
   itself.provider = Provider::kCpu;
