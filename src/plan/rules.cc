@@ -12,6 +12,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
 #include "model/op_traits.h"
+#include "model/shape_only.h"
 #include "observe/folded.h"
 
 namespace halfsafe {
@@ -152,28 +153,6 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
   }
 }
 
-/// Which tensors' values nothing looks at: all that reads them takes their shape, or makes more of that kind.
-/// ONNX Runtime computes such shapes beforehand, and the tensors never.
-std::vector<bool> ReadForShapeAlone(const GraphIndex& index) {
-  std::vector<bool> alone(index.tensors().size(), false);
-  const auto reads_shape_alone = [&](const TensorUse& use) {
-    const NodeInfo& reader = index.node(use.node);
-    const std::string& op = reader.proto->op_type();
-    if (reader.proto->domain().empty() && (op == "Shape" || op == "Size")) return true;
-    return reader.bodies.empty() &&
-           std::all_of(reader.outputs.begin(), reader.outputs.end(),
-                       [&](int output) { return output < 0 || alone[static_cast<size_t>(output)]; });
-  };
-  for (auto node = index.nodes().rbegin(); node != index.nodes().rend(); ++node) {
-    for (const int output : node->outputs) {
-      if (output < 0 || index.tensor(output).graph_output) continue;
-      const auto& uses = index.tensor(output).uses;
-      alone[static_cast<size_t>(output)] = std::all_of(uses.begin(), uses.end(), reads_shape_alone);
-    }
-  }
-  return alone;
-}
-
 /// What no sample has shown can't be called safe: a branch never taken, a tensor that a recording lacks.
 void NotObserved(PlanContext* context, std::string_view name) {
   size_t missing = 0;
@@ -186,7 +165,7 @@ void NotObserved(PlanContext* context, std::string_view name) {
     const TensorStats* stats = context->Stats(number);
     const bool seen =
         stats != nullptr && (stats->constant || stats->count + stats->nan_count + stats->inf_count > 0);
-    if (seen || empty || shape_alone[id]) continue;
+    if (seen || empty || (shape_alone[id] && tensor.producer >= 0)) continue;
     ++missing;
     context->PinTensor(number, name, fmt::format("no sample showed a value of {}", tensor.name));
   }

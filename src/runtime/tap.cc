@@ -4,14 +4,15 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+#include <algorithm>
 #include <unordered_map>
 #include <unordered_set>
 
+#include "model/shape_only.h"
 #include "model/value_info.h"
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "runtime/session_model.h"
-#include "runtime/shape_only.h"
 #include "runtime/symbolic_shape.h"
 
 namespace halfsafe {
@@ -120,6 +121,32 @@ void DeclareScalars(const GraphIndex& index, int number, const std::function<DTy
   }
 }
 
+/// Where shapes are declared, ONNX Runtime computes those that nodes ask for beforehand, and drops what made
+/// the tensors: taps and chains too, when of all that they lead to the shape alone is read. Whether a tensor
+/// is seen would then depend on whether shapes change from sample to sample. So the last of such tensors get
+/// another reader: a Cast to bool, which ONNX Runtime has for every type of whole bytes, and leaves alone
+/// though nobody reads it.
+void KeepWhatOnlyShapesRead(const GraphIndex& index, onnx::ModelProto* model) {
+  const std::vector<onnx::GraphProto*> graphs = AllGraphs(model->mutable_graph());
+  const std::vector<bool> shape_alone = ReadForShapeAlone(index);
+  for (size_t id = 0; id < shape_alone.size(); ++id) {
+    const TensorInfo& tensor = index.tensors()[id];
+    const auto takes_shape = [&](const TensorUse& use) { return ReadsShapeAlone(index.node(use.node)); };
+    if (!shape_alone[id] || tensor.kind == TensorKind::kConstant || !tensor.is_tensor ||
+        DTypeSize(tensor.dtype) == 0 || std::none_of(tensor.uses.begin(), tensor.uses.end(), takes_shape))
+      continue;
+    onnx::NodeProto* reader = graphs[static_cast<size_t>(tensor.graph)]->add_node();
+    reader->set_op_type("Cast");
+    reader->set_name("halfsafe.kept/" + tensor.local);
+    reader->add_input(tensor.local);
+    reader->add_output("halfsafe.kept/" + tensor.local);
+    onnx::AttributeProto* to = reader->add_attribute();
+    to->set_name("to");
+    to->set_type(onnx::AttributeProto::INT);
+    to->set_i(onnx::TensorProto::BOOL);
+  }
+}
+
 // What one thread did before HandOver, another one sees behind TakeOver. ONNX Runtime sees to that where it
 // shares work among its threads; the thread sanitizer has to be told, because it can't look into that
 // library.
@@ -207,7 +234,7 @@ void InsertTaps(const GraphIndex& index, SessionModel* model, const std::functio
     }
     DeclareScalars(index, static_cast<int>(number), dtype_of, graph);
   }
-  KeepWhatOnlyShapesRead(proto);
+  KeepWhatOnlyShapesRead(index, proto);
   ImportTapDomain(proto);
 }
 
