@@ -390,10 +390,9 @@ class LimitTest(FaultTest):
 
     @unittest.skipIf(ASAN, "the address sanitizer needs address space of its own")
     def test_memory(self) -> None:
-        """Address space from what the program needs to start with up to enough."""
-        case = next(self.cases())
-        enough = 1 << 31
-        self.assertEqual(self.limited(case, resource.RLIMIT_AS, enough)[0].returncode, case.code)
+        """Address space from what the program needs to start with up to enough, for few threads and for many: each takes a stack,
+        and may find no memory when the session that it is of has been made."""
+        enough = 1 << 32
         started = next(limit for limit in range(32 << 20, enough, 8 << 20)
                        if subprocess.run([HALFSAFE, "--version"], capture_output=True, check=False,
                                          preexec_fn=lambda limit=limit: resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -401,7 +400,11 @@ class LimitTest(FaultTest):
         limits = list(range(started, started + (640 << 20), (1 << 20) if ALL else (16 << 20)))
         # At some few limits ONNX Runtime and the C library end the process.
         ends = (INTERNAL, -signal.SIGSEGV, -signal.SIGABRT)
-        self.assertIn(INTERNAL, self.sweep_limit(case, resource.RLIMIT_AS, limits, ends))
+        few = next(self.cases())
+        many = dataclasses.replace(few, name=f"{few.name} with 16 threads", arguments=[*few.arguments, "--threads", "16"])
+        for case in (few, many):
+            self.assertEqual(self.limited(case, resource.RLIMIT_AS, enough)[0].returncode, case.code)
+            self.assertIn(INTERNAL, self.sweep_limit(case, resource.RLIMIT_AS, limits, ends))
 
 
 @unittest.skipIf(ASAN, "the address sanitizer has an allocator of its own")

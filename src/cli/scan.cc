@@ -6,8 +6,8 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <thread>
 
+#include "base/cores.h"
 #include "base/file.h"
 #include "cli/options.h"
 #include "ranks/ranks.h"
@@ -117,8 +117,7 @@ struct ScanCommand {
   /// Those that share a machine share its cores. Launchers bind ranks to some of them, which counts here.
   int ThreadsOf(const Ranks* ranks) const {
     if (common.threads > 0 || ranks == nullptr) return common.threads;
-    const auto cores = static_cast<int>(std::thread::hardware_concurrency());
-    return std::max(1, cores / ranks->here());
+    return std::max(1, UsableCores() / ranks->here());
   }
 
   /// The result is written: what it could have been continued from has served.

@@ -47,6 +47,7 @@ constexpr char kSmallestModel[] =
 /// Runs the smallest model: the libraries of CUDA are loaded one after the other, some by the first run.
 void TryCuda() {
   Ort::SessionOptions options;
+  options.SetIntraOpNumThreads(1);
   AppendCuda(&options);
   onnx::ModelProto proto;
   if (!onnx::OnnxParser::Parse(proto, kSmallestModel).IsOK()) throw Ort::Exception("not a model", ORT_FAIL);

@@ -4,8 +4,8 @@
 #include <new>
 #include <set>
 #include <string_view>
-#include <system_error>
 
+#include "base/room.h"
 #include "halfsafe/progress.h"
 
 namespace halfsafe {
@@ -50,8 +50,10 @@ void RethrowIfNoFault(const Ort::Exception& error) {
   for (const std::string_view sign : {"bad_alloc", "Failed to allocate memory"}) {
     if (message.find(sign) != std::string_view::npos) throw std::bad_alloc();
   }
-  if (message.find("pthread_create failed") != std::string_view::npos)
-    throw std::system_error(std::make_error_code(std::errc::resource_unavailable_try_again));
+  // Where memory runs out while it infers shapes, ONNX Runtime goes on without them, and finds other faults
+  // in the model. By now it has given back what it took, so that little is left is all there is to see of it.
+  constexpr size_t kPlenty = 64 << 20;
+  if (!HasRoomFor(kPlenty)) throw std::bad_alloc();
 }
 
 }  // namespace halfsafe

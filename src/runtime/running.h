@@ -20,7 +20,7 @@ class Running {
 };
 
 /// Throws what an exception of ONNX Runtime means where it is not the model's or the sample's fault: that the
-/// work was interrupted, std::bad_alloc, or as std::thread does that there can be no more threads.
+/// work was interrupted, or std::bad_alloc.
 void RethrowIfNoFault(const Ort::Exception& error);
 
 }  // namespace halfsafe

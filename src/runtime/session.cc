@@ -7,13 +7,12 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
-#include <latch>
 #include <mutex>
-#include <new>
 #include <thread>
 #include <unordered_set>
 #include <vector>
 
+#include "base/cores.h"
 #include "data/array.h"
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
@@ -24,9 +23,7 @@
 namespace halfsafe {
 namespace {
 
-unsigned Threads(int threads) {
-  return threads > 0 ? static_cast<unsigned>(threads) : std::thread::hardware_concurrency();
-}
+int Threads(int threads) { return threads > 0 ? threads : UsableCores(); }
 
 Error Refused(const std::string& path, const std::string& message) {
   if (SaysLacking(message)) {
@@ -69,8 +66,8 @@ bool SaysLacking(const std::string& message) {
 }
 
 int ThreadsOf(const SessionOptions& options) {
-  if (!options.beside_another) return options.threads;
-  return std::max(1, static_cast<int>(Threads(options.threads) / 2));
+  const int threads = Threads(options.threads);
+  return options.beside_another ? std::max(1, threads / 2) : threads;
 }
 
 bool ServesTwoSessions(int threads) { return Threads(threads) >= 2; }
@@ -138,38 +135,11 @@ struct Session::Ops {
   std::vector<std::shared_ptr<OrtCustomOp>> taps;
 };
 
-namespace {
-
-/// Throws std::system_error where the machine has no room for the threads of a session. ONNX Runtime waits
-/// for ever then, for those of its threads that it could start. What the C library sets aside for a thread's
-/// first allocation is kept for the session's threads. Sessions that are made at the same time may still take
-/// each other's room.
-void RequireThreads(unsigned count) {
-  std::latch all_started(1);
-  std::vector<std::unique_ptr<int>> first(count);
-  std::vector<std::jthread> started;
-  started.reserve(count);
-  struct Opener {
-    std::latch& latch;
-    ~Opener() { latch.count_down(); }
-  } opener{all_started};
-  for (unsigned i = 1; i < count; ++i) {
-    started.emplace_back([&, i] {
-      first[i].reset(new (std::nothrow) int(0));
-      all_started.wait();
-    });
-  }
-}
-
-}  // namespace
-
-Session::Session(const SessionModel& model, const SessionOptions& options) : ops_(std::make_unique<Ops>()) {
+Session::Session(const SessionModel& model, const SessionOptions& options)
+    : threads_(ThreadsOf(options)), ops_(std::make_unique<Ops>()) {
   ThrowIfInterrupted();
-  const int threads = ThreadsOf(options);
-  constexpr unsigned kSpare = 4;  // Room for what the session allocates before it starts its threads.
-  if (const unsigned count = Threads(threads); count > 1) RequireThreads(count + kSpare);
   Ort::SessionOptions native;
-  native.SetIntraOpNumThreads(threads);
+  threads_.ServeSessionOf(&native);
   // Threads spin while they wait for the next operator. Those of a session that rests would take a core from
   // the one that works.
   native.AddConfigEntry(kOrtSessionOptionsConfigForceSpinningStop, "1");
@@ -203,6 +173,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options) : ops
   for (size_t i = 0; i < session_->GetOutputCount(); ++i) {
     output_names_.emplace_back(session_->GetOutputNameAllocated(i, allocator).get());
   }
+  threads_.Begin();
 }
 
 void Session::AddTaps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native) {
@@ -230,7 +201,7 @@ void Session::AddWeights(const SessionModel& model, Ort::SessionOptions* native)
   if (!names.empty()) native->AddExternalInitializers(names, weights_);
 }
 
-Session::~Session() = default;
+Session::~Session() { threads_.ExpectEnd(); }
 
 DType Session::output_dtype(size_t index) const {
   const auto type = session_->GetOutputTypeInfo(index);

@@ -11,6 +11,7 @@
 #include "halfsafe/sample.h"
 #include "runtime/outputs.h"
 #include "runtime/session_model.h"
+#include "runtime/session_threads.h"
 #include "runtime/tap.h"
 
 namespace halfsafe {
@@ -28,7 +29,7 @@ struct SessionOptions {
 /// Whether ONNX Runtime's words say that it has no kernel or no schema for an operator.
 bool SaysLacking(const std::string& message);
 
-/// How many threads a session has; 0 leaves it to ONNX Runtime: one per core.
+/// How many threads a session has.
 int ThreadsOf(const SessionOptions& options);
 
 /// Whether `threads`, as in SessionOptions, are enough to run two sessions at the same time.
@@ -52,6 +53,7 @@ class Session {
   void AddTaps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native);
   void AddWeights(const SessionModel& model, Ort::SessionOptions* native);
 
+  SessionThreads threads_;
   std::unique_ptr<Ops> ops_;
   std::vector<SessionWeight> fed_;
   std::vector<Ort::Value> weights_;  ///< Views of the others.

@@ -1,0 +1,98 @@
+#include "runtime/session_threads.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <new>
+#include <thread>
+
+#include "model/test_support.h"
+#include "runtime/provider.h"
+
+namespace halfsafe {
+namespace {
+
+constexpr char kDomain[] = "test.halfsafe";
+
+/// Stops the pool's own threads by an exception. The caller's thread, which takes part, waits for that.
+struct DyingKernel {
+  void Compute(OrtKernelContext* context) {
+    const std::thread::id caller = std::this_thread::get_id();
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    std::atomic<bool> died{false};
+    auto work = [&](size_t) {
+      if (std::this_thread::get_id() != caller) {
+        died = true;
+        throw std::bad_alloc();
+      }
+      while (!died && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+    };
+    Ort::KernelContext(context).ParallelFor(
+        [](void* task, size_t index) { (*static_cast<decltype(work)*>(task))(index); }, 64, 64, &work);
+  }
+};
+
+struct DyingOp : Ort::CustomOpBase<DyingOp, DyingKernel> {
+  void* CreateKernel(const OrtApi&, const OrtKernelInfo*) const { return new DyingKernel; }
+  const char* GetName() const { return "Dying"; }
+  size_t GetInputTypeCount() const { return 1; }
+  ONNXTensorElementDataType GetInputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+  size_t GetOutputTypeCount() const { return 1; }
+  ONNXTensorElementDataType GetOutputType(size_t) const { return ONNX_TENSOR_ELEMENT_DATA_TYPE_FLOAT; }
+};
+
+/// A session of `model` with `threads`, run once with 512 x 512 ones; the first value of its output.
+float RunOnce(const std::string& model, SessionThreads* threads, const DyingOp* op = nullptr) {
+  Ort::SessionOptions options;
+  threads->ServeSessionOf(&options);
+  Ort::CustomOpDomain domain{kDomain};
+  if (op != nullptr) {
+    domain.Add(op);
+    options.Add(domain);
+  }
+  Ort::Session session(Environment(), model.data(), model.size(), options);
+  threads->Begin();
+  std::vector<float> ones(size_t{512} * 512, 1.0f);
+  const std::vector<int64_t> shape = {512, 512};
+  const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
+  const Ort::Value input =
+      Ort::Value::CreateTensor<float>(memory, ones.data(), ones.size(), shape.data(), shape.size());
+  const char *x = "x", *y = "y";
+  const auto outputs = session.Run(Ort::RunOptions{}, &x, &input, 1, &y, 1);
+  threads->ExpectEnd();
+  return *outputs.at(0).GetTensorData<float>();
+}
+
+std::string Model(const std::string& node) {
+  return ParsedProto(
+             "<ir_version: 8, opset_import: [\"\" : 17, \"test.halfsafe\" : 1]> "
+             "g (float[512, 512] x) => (float[512, 512] y) { y = " +
+             node + " }")
+      .SerializeAsString();
+}
+
+TEST(SessionThreadsTest, RunsASession) {
+  for (const int count : {1, 2, 5}) {
+    SessionThreads threads(count);
+    EXPECT_EQ(RunOnce(Model("MatMul(x, x)"), &threads), 512.0f) << count;
+  }
+}
+
+TEST(SessionThreadsTest, EndsWhereTheSessionIsRefused) {
+  SessionThreads threads(5);
+  EXPECT_THROW(RunOnce(Model("NoSuchOperator(x)"), &threads), Ort::Exception);
+}
+
+TEST(SessionThreadsTest, AThreadThatDiesEndsTheProcess) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto die = [] {
+    SessionThreads threads(3);
+    const DyingOp op;
+    RunOnce(Model("test.halfsafe.Dying(x)"), &threads, &op);
+  };
+  EXPECT_DEATH(die(), "a thread of ONNX Runtime ended");
+}
+
+}  // namespace
+}  // namespace halfsafe
