@@ -30,7 +30,7 @@ def main() -> int:
         (ROOT / "tests/data/conformance.json").write_text(table.to_json(kept), encoding="utf-8")
         page = table.to_markdown(outcomes, versions, judge.REL_L2, judge.ROUNDINGS)
         (ROOT / "docs/conformance.md").write_text(exports.with_section(page), encoding="utf-8")
-        print(kept["counts"])
+        print("ONNX's cases:", table.in_words(kept["counts"]))
     return any(outcome.kind in run.FAULTS for outcome in outcomes)
 
 

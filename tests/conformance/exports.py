@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from conformance import packaged, run
+from conformance import packaged, run, table
 from conformance.cases import Case
 from conformance.run import HALVES, Outcome
 
@@ -139,4 +139,5 @@ def main(pattern: str, page: Path) -> int:
     found = record(outcomes)
     save({**read(), **found} if pattern else found)
     page.write_text(with_section(page.read_text(encoding="utf-8") if page.is_file() else ""), encoding="utf-8")
+    print("exports:", table.in_words(table.count(outcomes)))
     return any(outcome.kind in run.FAULTS for outcome in outcomes)

@@ -18,16 +18,26 @@ NAMES = {"fp16": "FP16", "bf16": "BF16"}
 
 def record(outcomes: Iterable[Outcome], versions: dict[str, str]) -> dict[str, Any]:
     """What is kept: counts, and of each case its outcome in each type, with what there is to say about it."""
+    outcomes = list(outcomes)
     by_case: dict[str, dict[str, str]] = collections.defaultdict(dict)
-    counts = {half: collections.Counter() for half in HALVES}
     for outcome in outcomes:
         by_case[outcome.case][outcome.half] = f"{outcome.kind}: {outcome.detail}" if outcome.detail else outcome.kind
-        counts[outcome.half][outcome.kind] += 1
     return {
         "versions": versions,
-        "counts": {half: {kind: counts[half][kind] for kind in ORDER if counts[half][kind]} for half in HALVES},
+        "counts": count(outcomes),
         "cases": {case: dict(sorted(by_case[case].items(), reverse=True)) for case in sorted(by_case)},
     }
+
+
+def count(outcomes: Iterable[Outcome]) -> dict[str, dict[str, int]]:
+    """How many ended how, in each type."""
+    found = collections.Counter((outcome.half, outcome.kind) for outcome in outcomes)
+    return {half: {kind: found[half, kind] for kind in ORDER if found[half, kind]} for half in HALVES}
+
+
+def in_words(counts: dict[str, dict[str, int]]) -> str:
+    return "; ".join(f"{NAMES[half]} " + ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+                     for half, kinds in counts.items())
 
 
 def to_json(kept: dict[str, Any]) -> str:
