@@ -2,13 +2,14 @@
 
 #include <fmt/format.h>
 #include <sched.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <fstream>
+#include <functional>
 #include <memory>
 #include <set>
 #include <string>
-#include <thread>
 
 namespace halfsafe {
 namespace {
@@ -21,20 +22,30 @@ std::string CpusOfCore(size_t cpu) {
   return list;
 }
 
+/// The cores of those of the first `cpus` CPUs that `counts` is true of.
+int CountCores(size_t cpus, const std::function<bool(size_t cpu)>& counts) {
+  std::set<std::string> cores;
+  for (size_t cpu = 0; cpu < cpus; ++cpu) {
+    if (counts(cpu)) cores.insert(CpusOfCore(cpu));
+  }
+  return static_cast<int>(std::max<size_t>(1, cores.size()));
+}
+
+constexpr size_t kMostCpus = 1 << 16;  // Linux can be built for 8192.
+
 }  // namespace
 
 int UsableCores() {
-  constexpr size_t kMost = 1 << 16;  // Of CPUs; Linux can be built for 8192.
-  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> usable(CPU_ALLOC(kMost),
+  const std::unique_ptr<cpu_set_t, void (*)(cpu_set_t*)> usable(CPU_ALLOC(kMostCpus),
                                                                 [](cpu_set_t* set) { CPU_FREE(set); });
-  const size_t size = CPU_ALLOC_SIZE(kMost);
-  if (usable == nullptr || sched_getaffinity(0, size, usable.get()) != 0)
-    return static_cast<int>(std::max(1U, std::thread::hardware_concurrency()));
-  std::set<std::string> cores;
-  for (size_t cpu = 0; cpu < kMost; ++cpu) {
-    if (CPU_ISSET_S(cpu, size, usable.get())) cores.insert(CpusOfCore(cpu));
-  }
-  return static_cast<int>(std::max<size_t>(1, cores.size()));
+  const size_t size = CPU_ALLOC_SIZE(kMostCpus);
+  if (usable == nullptr || sched_getaffinity(0, size, usable.get()) != 0) return MachineCores();
+  return CountCores(kMostCpus, [&](size_t cpu) { return CPU_ISSET_S(cpu, size, usable.get()) != 0; });
+}
+
+int MachineCores() {
+  const long cpus = std::max(1L, sysconf(_SC_NPROCESSORS_ONLN));
+  return CountCores(static_cast<size_t>(cpus), [](size_t) { return true; });
 }
 
 }  // namespace halfsafe

@@ -4,8 +4,11 @@
 
 namespace halfsafe {
 
-/// Whether `bytes` could be allocated now. What the C library sets aside for the calling thread's first
-/// allocation is there afterwards.
+/// Whether the process may have `bytes` more of address space. Overcommitted memory, and a limit of a
+/// container's, don't show.
 bool HasRoomFor(size_t bytes);
+
+/// Has the C library set aside what it gives the calling thread at its first allocation.
+void TakeShareOfHeap();
 
 }  // namespace halfsafe

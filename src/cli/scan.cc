@@ -114,10 +114,10 @@ struct ScanCommand {
     return Scan(model, *EverySample(*samples, share.index, share.count), mine, progress);
   }
 
-  /// Those that share a machine share its cores. Launchers bind ranks to some of them, which counts here.
+  /// Those that share a machine share its cores. A rank that its launcher binds to fewer takes those.
   int ThreadsOf(const Ranks* ranks) const {
     if (common.threads > 0 || ranks == nullptr) return common.threads;
-    return std::max(1, UsableCores() / ranks->here());
+    return std::min(UsableCores(), std::max(1, MachineCores() / ranks->here()));
   }
 
   /// The result is written: what it could have been continued from has served.

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <thread>
 
+#include "base/cores.h"
 #include "halfsafe/half.h"
 #include "model/walk.h"
 #include "observe/observer.h"
@@ -72,7 +73,7 @@ std::vector<TensorStats> ConstantStats(const Model& model, const GraphIndex& ind
   };
   {
     std::vector<std::jthread> threads;
-    const size_t extra = std::min<size_t>(std::thread::hardware_concurrency(), constants.size() / 64 + 1);
+    const size_t extra = std::min<size_t>(UsableCores(), constants.size() / 64 + 1);
     for (size_t i = 1; i < extra; ++i) threads.emplace_back(work);
     work();
   }

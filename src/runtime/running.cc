@@ -5,7 +5,6 @@
 #include <set>
 #include <string_view>
 
-#include "base/room.h"
 #include "halfsafe/progress.h"
 
 namespace halfsafe {
@@ -50,10 +49,6 @@ void RethrowIfNoFault(const Ort::Exception& error) {
   for (const std::string_view sign : {"bad_alloc", "Failed to allocate memory"}) {
     if (message.find(sign) != std::string_view::npos) throw std::bad_alloc();
   }
-  // Where memory runs out while it infers shapes, ONNX Runtime goes on without them, and finds other faults
-  // in the model. By now it has given back what it took, so that little is left is all there is to see of it.
-  constexpr size_t kPlenty = 64 << 20;
-  if (!HasRoomFor(kPlenty)) throw std::bad_alloc();
 }
 
 }  // namespace halfsafe

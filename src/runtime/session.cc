@@ -8,11 +8,13 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <new>
 #include <thread>
 #include <unordered_set>
 #include <vector>
 
 #include "base/cores.h"
+#include "base/room.h"
 #include "data/array.h"
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
@@ -167,6 +169,10 @@ Session::Session(const SessionModel& model, const SessionOptions& options)
     if (options.taps != nullptr) registered = true;
   } catch (const Ort::Exception& error) {
     RethrowIfNoFault(error);
+    // Where memory runs out while it infers shapes, ONNX Runtime goes on without them, and finds other faults
+    // in the model. By now it has given back what it took, so that little is left is all there is to see.
+    constexpr size_t kPlenty = 64 << 20;
+    if (!HasRoomFor(kPlenty)) throw std::bad_alloc();
     throw Refused(model.source->path().string(), error.what());
   }
   const Ort::AllocatorWithDefaultOptions allocator;

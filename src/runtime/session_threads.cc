@@ -11,7 +11,9 @@
 namespace halfsafe {
 namespace {
 
-constexpr std::chrono::seconds kLongestEnd(30);
+// In all the longest that a pool may take to end. Time in which the process is stopped counts as one wait.
+constexpr std::chrono::milliseconds kWait(100);
+constexpr int kMostWaits = 300;
 
 /// What a pool and the first steps of its threads take, and more: ONNX Runtime doesn't look whether it got
 /// it.
@@ -52,44 +54,53 @@ void SessionThreads::ServeSessionOf(Ort::SessionOptions* options) {
   options->SetCustomJoinThreadFn(Join);
 }
 
-void SessionThreads::Begin() { Enter(State::kServing); }
+void SessionThreads::Begin() {
+  const std::lock_guard lock(mutex_);
+  Enter(State::kServing);
+}
 
-void SessionThreads::ExpectEnd() { Enter(State::kEnding); }
+void SessionThreads::ExpectEnd() {
+  const std::lock_guard lock(mutex_);
+  Enter(State::kEnding);
+}
 
 OrtCustomThreadHandle SessionThreads::Take(void* self, OrtThreadWorkerFn work, void* parameter) noexcept {
   auto& threads = *static_cast<SessionThreads*>(self);
   const std::lock_guard lock(threads.mutex_);
-  if (threads.taken_ == threads.workers_.size()) return nullptr;  // ONNX Runtime refuses the session then.
-  Worker* worker = threads.workers_[threads.taken_++].get();
+  const size_t index = threads.asked_for_++;
+  if (index >= threads.workers_.size()) return nullptr;  // ONNX Runtime refuses the session then.
+  Worker* worker = threads.workers_[index].get();
   worker->work = work;
   worker->parameter = parameter;
   return reinterpret_cast<OrtCustomThreadHandle>(worker);
 }
 
 void SessionThreads::Join(OrtCustomThreadHandle handle) noexcept {
-  // ONNX Runtime has its handles const.
-  auto* worker = const_cast<Worker*>(reinterpret_cast<const Worker*>(handle));
+  const auto* worker = reinterpret_cast<const Worker*>(handle);
   SessionThreads& threads = *worker->owner;
   std::unique_lock lock(threads.mutex_);
   if (threads.state_ == State::kHeldBack) {
-    // The session was refused, and may lack threads, or memory for them to end. `work` alone could free its
-    // parameter, of some hundred bytes.
-    worker->work = nullptr;
-    return;
+    // The session was refused. A pool that is whole can end, which also frees what each thread was given;
+    // where it isn't, or its threads may not find what they need at first, some hundred bytes are lost with
+    // it.
+    const bool whole = threads.asked_for_ == threads.workers_.size();
+    threads.Enter(whole && HasRoomFor(kRoomToBegin) ? State::kEnding : State::kGivenUp);
   }
+  if (threads.state_ == State::kGivenUp) return;
   // Pools end within milliseconds, or never: a thread that died at its very end leaves the others waiting.
-  const auto done = [worker] { return worker->done; };
-  if (!threads.changed_.wait_for(lock, kLongestEnd, done)) std::terminate();
+  for (int waits = 0; !worker->done; ++waits) {
+    if (waits == kMostWaits) std::terminate();
+    threads.changed_.wait_for(lock, kWait, [worker] { return worker->done; });
+  }
 }
 
 void SessionThreads::Serve(Worker* worker) {
   {
-    HasRoomFor(1);  // Has the C library set aside what it gives each thread.
+    TakeShareOfHeap();
     std::unique_lock lock(mutex_);
-    ++started_;
-    changed_.notify_all();
+    if (++started_ == workers_.size()) changed_.notify_all();
     changed_.wait(lock, [this] { return state_ != State::kHeldBack; });
-    if (worker->work == nullptr) return;
+    if (state_ == State::kGivenUp || worker->work == nullptr) return;
   }
   worker->work(worker->parameter);
   {
@@ -103,13 +114,15 @@ void SessionThreads::Serve(Worker* worker) {
 }
 
 void SessionThreads::Enter(State state) {
-  const std::lock_guard lock(mutex_);
   state_ = state;
   changed_.notify_all();
 }
 
 void SessionThreads::End() {
-  ExpectEnd();
+  {
+    const std::lock_guard lock(mutex_);
+    if (state_ == State::kHeldBack) Enter(State::kGivenUp);
+  }
   for (const auto& worker : workers_) {
     if (worker->thread.joinable()) worker->thread.join();
   }

@@ -31,24 +31,29 @@ class SessionThreads {
   void ServeSessionOf(Ort::SessionOptions* options);
   /// The session is made: its threads run.
   void Begin();
-  /// The session is about to end, and its threads with it. Needs no call where `Begin` had none.
+  /// The session is about to end, and its threads with it. Without `Begin` it needs no call.
   void ExpectEnd();
 
  private:
   struct Worker;
-  enum class State { kHeldBack, kServing, kEnding };
+  enum class State {
+    kHeldBack,
+    kServing,
+    kEnding,
+    kGivenUp,  ///< What ONNX Runtime has them do is not begun.
+  };
 
   static OrtCustomThreadHandle Take(void* self, OrtThreadWorkerFn work, void* parameter) noexcept;
   static void Join(OrtCustomThreadHandle handle) noexcept;
   void Serve(Worker* worker);
-  void Enter(State state);
+  void Enter(State state);  ///< Under the lock.
   void End();
 
   std::mutex mutex_;
   std::condition_variable changed_;
   std::vector<std::unique_ptr<Worker>> workers_;
   size_t started_ = 0;
-  size_t taken_ = 0;  ///< By ONNX Runtime: the first ones.
+  size_t asked_for_ = 0;  ///< By ONNX Runtime, which has the first ones.
   State state_ = State::kHeldBack;
 };
 

@@ -53,6 +53,10 @@ float RunOnce(const std::string& model, SessionThreads* threads, const DyingOp* 
   }
   Ort::Session session(Environment(), model.data(), model.size(), options);
   threads->Begin();
+  struct Serving {
+    SessionThreads* threads;
+    ~Serving() { threads->ExpectEnd(); }
+  } serving{threads};
   std::vector<float> ones(size_t{512} * 512, 1.0f);
   const std::vector<int64_t> shape = {512, 512};
   const Ort::MemoryInfo memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);
@@ -60,7 +64,6 @@ float RunOnce(const std::string& model, SessionThreads* threads, const DyingOp* 
       Ort::Value::CreateTensor<float>(memory, ones.data(), ones.size(), shape.data(), shape.size());
   const char *x = "x", *y = "y";
   const auto outputs = session.Run(Ort::RunOptions{}, &x, &input, 1, &y, 1);
-  threads->ExpectEnd();
   return *outputs.at(0).GetTensorData<float>();
 }
 
@@ -82,6 +85,15 @@ TEST(SessionThreadsTest, RunsASession) {
 TEST(SessionThreadsTest, EndsWhereTheSessionIsRefused) {
   SessionThreads threads(5);
   EXPECT_THROW(RunOnce(Model("NoSuchOperator(x)"), &threads), Ort::Exception);
+}
+
+TEST(SessionThreadsTest, EndsWhereItIsAskedForMore) {
+  SessionThreads threads(3);
+  Ort::SessionOptions options;
+  threads.ServeSessionOf(&options);
+  options.SetIntraOpNumThreads(6);
+  const std::string model = Model("Neg(x)");
+  EXPECT_THROW(Ort::Session(Environment(), model.data(), model.size(), options), Ort::Exception);
 }
 
 TEST(SessionThreadsTest, AThreadThatDiesEndsTheProcess) {
