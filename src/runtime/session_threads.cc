@@ -1,5 +1,8 @@
 #include "runtime/session_threads.h"
 
+#include <unistd.h>
+
+#include <atomic>
 #include <chrono>
 #include <exception>
 #include <new>
@@ -109,6 +112,8 @@ void SessionThreads::Serve(Worker* worker) {
     changed_.notify_all();
     if (state_ == State::kEnding) return;
   }
+  static std::atomic_flag process_ends;
+  while (process_ends.test_and_set()) pause();  // By another that died.
   throw std::runtime_error(
       "a thread of ONNX Runtime ended by an exception that it keeps to itself; out of memory most likely");
 }

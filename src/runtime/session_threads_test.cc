@@ -1,6 +1,9 @@
 #include "runtime/session_threads.h"
 
 #include <gtest/gtest.h>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/lsan_interface.h>
+#endif
 
 #include <atomic>
 #include <chrono>
@@ -15,21 +18,22 @@ namespace {
 
 constexpr char kDomain[] = "test.halfsafe";
 
-/// Stops the pool's own threads by an exception. The caller's thread, which takes part, waits for that.
+thread_local bool calls = false;  ///< The thread is not the pool's but that which runs the session.
+std::atomic<bool> died{false};
+
+/// Ends a thread of the pool by an exception. The caller's thread, which takes part, waits for that. Nothing
+/// is handed over by the pool, which the thread sanitizer doesn't see into.
 struct DyingKernel {
   void Compute(OrtKernelContext* context) {
-    const std::thread::id caller = std::this_thread::get_id();
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    std::atomic<bool> died{false};
-    auto work = [&](size_t) {
-      if (std::this_thread::get_id() != caller) {
+    calls = true;
+    const auto work = [](void*, size_t) {
+      if (!calls) {
         died = true;
         throw std::bad_alloc();
       }
-      while (!died && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
+      for (int i = 0; i < 500 && !died; ++i) std::this_thread::sleep_for(std::chrono::milliseconds(1));
     };
-    Ort::KernelContext(context).ParallelFor(
-        [](void* task, size_t index) { (*static_cast<decltype(work)*>(task))(index); }, 64, 64, &work);
+    Ort::KernelContext(context).ParallelFor(work, 64, 64, nullptr);
   }
 };
 
@@ -93,6 +97,9 @@ TEST(SessionThreadsTest, EndsWhereItIsAskedForMore) {
   threads.ServeSessionOf(&options);
   options.SetIntraOpNumThreads(6);
   const std::string model = Model("Neg(x)");
+#ifdef __SANITIZE_ADDRESS__
+  const __lsan::ScopedDisabler lost;  // What the threads of a pool were given goes with it.
+#endif
   EXPECT_THROW(Ort::Session(Environment(), model.data(), model.size(), options), Ort::Exception);
 }
 
