@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "model/walk.h"
+
 namespace halfsafe {
 namespace {
 
@@ -111,7 +113,7 @@ std::span<const OpTraits> OpTraitsTable() { return kTable; }
 
 const OpTraits& TraitsOf(const onnx::NodeProto& node) {
   static constexpr OpTraits kDefaults;
-  if (!node.domain().empty() && node.domain() != "ai.onnx") return kDefaults;
+  if (!IsStandard(node.domain())) return kDefaults;
   const auto found =
       std::lower_bound(kTable.begin(), kTable.end(), node.op_type(),
                        [](const OpTraits& row, const std::string& name) { return row.op_type < name; });

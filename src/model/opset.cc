@@ -32,8 +32,6 @@ int IrVersionFor(int opset) {
   return std::prev(next)->second;
 }
 
-bool IsStandard(const std::string& domain) { return domain.empty() || domain == "ai.onnx"; }
-
 void RequireTarget(const Model& model, int from, int to) {
   const int newest = onnx::OpSchemaRegistry::DomainToVersionRange::Instance().Map().at("").second;
   const std::string& path = model.path().string();

@@ -10,7 +10,7 @@ namespace halfsafe {
 namespace {
 
 const ScaleRule* RuleOf(const onnx::NodeProto& node) {
-  if (!node.domain().empty() && node.domain() != "ai.onnx") return nullptr;
+  if (!IsStandard(node.domain())) return nullptr;
   const auto table = ScaleRuleTable();
   const auto found =
       std::lower_bound(table.begin(), table.end(), node.op_type(),

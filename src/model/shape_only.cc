@@ -2,12 +2,13 @@
 
 #include <algorithm>
 
+#include "model/walk.h"
+
 namespace halfsafe {
 
 bool ReadsShapeAlone(const NodeInfo& node) {
   const onnx::NodeProto& proto = *node.proto;
-  return (proto.domain().empty() || proto.domain() == "ai.onnx") &&
-         (proto.op_type() == "Shape" || proto.op_type() == "Size");
+  return IsStandard(proto.domain()) && (proto.op_type() == "Shape" || proto.op_type() == "Size");
 }
 
 std::vector<bool> ReadForShapeAlone(const GraphIndex& index) {

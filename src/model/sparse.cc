@@ -92,8 +92,8 @@ std::string HashOf(const onnx::TensorProto& tensor) {
 }
 
 bool IsConstant(const onnx::NodeProto& node) {
-  return node.op_type() == "Constant" && (node.domain().empty() || node.domain() == "ai.onnx") &&
-         node.output_size() == 1 && node.attribute_size() == 1;
+  return node.op_type() == "Constant" && IsStandard(node.domain()) && node.output_size() == 1 &&
+         node.attribute_size() == 1;
 }
 
 }  // namespace

@@ -161,6 +161,8 @@ int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t
   return attribute != nullptr && attribute->has_i() ? attribute->i() : otherwise;
 }
 
+bool IsStandard(std::string_view domain) { return domain.empty() || domain == "ai.onnx"; }
+
 int OpsetVersion(const onnx::ModelProto& model, const std::string& domain) {
   const auto canonical = [](const std::string& name) { return name == "ai.onnx" ? std::string() : name; };
   for (const auto& import : model.opset_import()) {

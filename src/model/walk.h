@@ -43,6 +43,9 @@ onnx::ModelProto WithoutLargeTensors(const onnx::ModelProto& model, size_t large
 const onnx::AttributeProto* FindAttribute(const onnx::NodeProto& node, std::string_view name);
 int64_t IntAttribute(const onnx::NodeProto& node, std::string_view name, int64_t otherwise);
 
+/// Whether a domain is that of ONNX's own operators, which has two names: "" and "ai.onnx".
+bool IsStandard(std::string_view domain);
+
 /// The opset version that the model imports for `domain` ("" and "ai.onnx" are one); 0 when it imports none.
 int OpsetVersion(const onnx::ModelProto& model, const std::string& domain);
 

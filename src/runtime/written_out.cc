@@ -33,8 +33,6 @@ bool DefinedByOthers(const NodeInfo& node) {
   return node.schema->HasFunction() || node.schema->HasContextDependentFunction();
 }
 
-bool IsStandard(const onnx::NodeProto& node) { return node.domain().empty() || node.domain() == "ai.onnx"; }
-
 /// What a session has of a tensor: where 16-bit types are emulated, they are FP32.
 DType InSession(const TensorInfo& tensor, Types types) {
   return types == Types::kEmulated && IsSixteenBit(tensor.dtype) ? DType::kFloat : tensor.dtype;
@@ -76,7 +74,7 @@ bool RuntimeLacks(const Model& model, const NodeInfo& node, Types types) {
 /// Constants are no operators, and bodies may hold most of a model.
 bool IsAsked(const NodeInfo& node) {
   if (node.schema == nullptr || node.proto->op_type() == "Constant") return false;
-  if (IsStandard(*node.proto) && node.schema->SinceVersion() < kFirstAsked) return false;
+  if (IsStandard(node.proto->domain()) && node.schema->SinceVersion() < kFirstAsked) return false;
   return node.bodies.empty() || DefinedByOthers(node);
 }
 
@@ -128,9 +126,10 @@ std::optional<Model> WriteOut(const Model& model, const std::set<Operator>& oper
   for (auto& node : *graph->mutable_node()) {
     const Operator op(node.domain(), node.op_type());
     if (!operators.contains(op)) continue;
-    const int version = OpsetVersion(proto, IsStandard(node) ? "" : op.first);
-    StateDefaults(*onnx::OpSchemaRegistry::Schema(op.second, version, IsStandard(node) ? "" : op.first),
-                  &node);
+    const int version = OpsetVersion(proto, IsStandard(node.domain()) ? "" : op.first);
+    StateDefaults(
+        *onnx::OpSchemaRegistry::Schema(op.second, version, IsStandard(node.domain()) ? "" : op.first),
+        &node);
     // Definitions depend on the types of what they read.
     for (const auto& input : node.input()) {
       const int id = input.empty() ? -1 : model.index().FindTensor(0, input);
@@ -174,18 +173,18 @@ bool SameButTypes(const onnx::OpSchema& one, const onnx::OpSchema& other) {
 std::optional<Model> AtOlderOpset(const Model& model, const std::vector<const NodeInfo*>& lacking) {
   int target = OpsetVersion(model.proto(), "");
   for (const NodeInfo* node : lacking) {
-    if (!IsStandard(*node->proto)) return std::nullopt;
+    if (!IsStandard(node->proto->domain())) return std::nullopt;
     target = std::min(target, node->schema->SinceVersion() - 1);
   }
   if (target < kFirstAsked) return std::nullopt;
   for (const NodeInfo& node : model.index().nodes()) {
-    if (!IsStandard(*node.proto) || node.schema == nullptr) continue;
+    if (!IsStandard(node.proto->domain()) || node.schema == nullptr) continue;
     const onnx::OpSchema* older = onnx::OpSchemaRegistry::Schema(node.proto->op_type(), target, "");
     if (older == nullptr || !SameButTypes(*node.schema, *older)) return std::nullopt;
   }
   onnx::ModelProto proto = model.proto();
   for (auto& import : *proto.mutable_opset_import()) {
-    if (import.domain().empty() || import.domain() == "ai.onnx") import.set_version(target);
+    if (IsStandard(import.domain())) import.set_version(target);
   }
   Model lowered(model, std::move(proto));
   lowered.SetKnownTypes(model.known_types());

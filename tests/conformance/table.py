@@ -16,9 +16,8 @@ ORDER = (*GOOD, *FAULTS)
 NAMES = {"fp16": "FP16", "bf16": "BF16"}
 
 
-def record(outcomes: Iterable[Outcome], versions: dict[str, str]) -> dict[str, Any]:
+def record(outcomes: Sequence[Outcome], versions: dict[str, str]) -> dict[str, Any]:
     """What is kept: counts, and of each case its outcome in each type, with what there is to say about it."""
-    outcomes = list(outcomes)
     by_case: dict[str, dict[str, str]] = collections.defaultdict(dict)
     for outcome in outcomes:
         by_case[outcome.case][outcome.half] = f"{outcome.kind}: {outcome.detail}" if outcome.detail else outcome.kind
