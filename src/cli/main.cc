@@ -127,7 +127,7 @@ int main(int argc, char** argv) {
   const int code = halfsafe::RunAndReport(argc, argv);
   std::fflush(nullptr);
 // Leaks and races are reported at exit, and the lines that ran are counted there.
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(HALFSAFE_COVERAGE)
+#if !defined(HALFSAFE_SANITIZE_address) && !defined(HALFSAFE_SANITIZE_thread) && !defined(HALFSAFE_COVERAGE)
   // All that is left is to free what the libraries hold, which the system does faster.
   std::_Exit(code);
 #endif

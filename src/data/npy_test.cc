@@ -65,16 +65,16 @@ TEST(Npy, RoundTripsEveryDType) {
 }
 
 TEST(Npy, ReadsBigEndianAndFortranOrder) {
-  EXPECT_EQ(Values<int16_t>(Parse(Npy(Header(">i2", "(2,)"), std::string("\1\2\3\4", 4)))),
+  EXPECT_EQ(ValuesOf<int16_t>(Parse(Npy(Header(">i2", "(2,)"), std::string("\1\2\3\4", 4)))),
             (std::vector<int16_t>{0x102, 0x304}));
   const Array array = Parse(Npy(Header("|u1", "(2, 3)", "True"), "\1\4\2\5\3\6"));
-  EXPECT_EQ(Values<uint8_t>(array), (std::vector<uint8_t>{1, 2, 3, 4, 5, 6}));
+  EXPECT_EQ(ValuesOf<uint8_t>(array), (std::vector<uint8_t>{1, 2, 3, 4, 5, 6}));
   EXPECT_EQ(array.shape, (std::vector<int64_t>{2, 3}));
 }
 
 TEST(Npy, ReadsEveryFormatAndOldPython) {
   for (const char major : {'\1', '\2', '\3'}) {
-    EXPECT_EQ(Values<uint8_t>(Parse(Npy(Header("|u1", "(2L, 1L)"), "\7\11junk", major))),
+    EXPECT_EQ(ValuesOf<uint8_t>(Parse(Npy(Header("|u1", "(2L, 1L)"), "\7\11junk", major))),
               (std::vector<uint8_t>{7, 9}));
   }
   EXPECT_EQ(Parse(Npy(Header("<V2", "()"), "ab")).dtype, DType::kBfloat16);

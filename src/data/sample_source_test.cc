@@ -174,20 +174,20 @@ TEST(RandomSamples, AreReproducibleAndNormal) {
   EXPECT_NE(a.inputs[0].array.bytes, RandomSamples(5, inputs)->Read(4).inputs[0].array.bytes);
   ValidateSample(a, inputs);
   double sum = 0, squares = 0;
-  for (const float value : Values<float>(a.inputs[0].array)) {
+  for (const float value : ValuesOf<float>(a.inputs[0].array)) {
     sum += value;
     squares += double{value} * value;
   }
   EXPECT_NEAR(sum / 10000, 0, 0.05);
   EXPECT_NEAR(squares / 10000, 1, 0.05);
   int64_t ones = 0;
-  for (const int64_t value : Values<int64_t>(a.inputs[3].array)) {
+  for (const int64_t value : ValuesOf<int64_t>(a.inputs[3].array)) {
     EXPECT_TRUE(value == 0 || value == 1);
     ones += value;
   }
   EXPECT_NEAR(static_cast<double>(ones), 500, 100);
   squares = 0;
-  for (const uint16_t bits : Values<uint16_t>(a.inputs[1].array)) {
+  for (const uint16_t bits : ValuesOf<uint16_t>(a.inputs[1].array)) {
     const int exponent = (bits >> 10 & 31) - 25;
     squares += std::pow((bits & 0x3ff) + (bits & 0x7c00 ? 1024 : 0), 2) * std::pow(4.0, exponent);
   }

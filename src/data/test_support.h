@@ -40,7 +40,7 @@ inline std::vector<InputSpec> InputsNamed(std::initializer_list<const char*> nam
 }
 
 template <typename T>
-std::vector<T> Values(const Array& array) {
+std::vector<T> ValuesOf(const Array& array) {
   std::vector<T> values(array.bytes.size() / sizeof(T));
   if (!values.empty()) std::memcpy(values.data(), array.bytes.data(), array.bytes.size());
   return values;

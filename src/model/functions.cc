@@ -13,12 +13,12 @@ namespace halfsafe {
 namespace {
 
 /// Calls inside of calls: exporters make one level a module.
-constexpr int kDeepest = 64;
+constexpr int kDeepestCalls = 64;
 /// What functions may stand for, in bytes, whatever the model's size; and how many times the model's size on
 /// top. Functions that call functions twice double with each level, so a few kB could stand for more than
 /// memory holds.
-constexpr double kMostBytes = 32 << 20;
-constexpr double kMostTimes = 8.0;
+constexpr double kInlinedBytes = 32 << 20;
+constexpr double kInlinedTimes = 8.0;
 /// What a node costs beside its bytes.
 constexpr double kNode = 64.0;
 
@@ -72,10 +72,10 @@ class Expansion {
 
   double BytesOf(const onnx::FunctionProto& function) {
     if (const auto known = bytes_.find(&function); known != bytes_.end()) return known->second;
-    if (depth_ == kDeepest) {
+    if (depth_ == kDeepestCalls) {
       throw BadInput(fmt::format(
           "{}: its model-local functions call one another in a circle, or more than {} deep, as {} does",
-          path_, kDeepest, function.name()));
+          path_, kDeepestCalls, function.name()));
     }
     ++depth_;
     // The whole function is copied for each call.
@@ -97,7 +97,7 @@ class Expansion {
 void InlineFunctions(const std::string& path, onnx::ModelProto* model) {
   if (model->functions_size() == 0) return;
   const double bytes = Expansion(path, *model).BytesOf(model->graph().node());
-  const double most = kMostBytes + kMostTimes * static_cast<double>(model->ByteSizeLong());
+  const double most = kInlinedBytes + kInlinedTimes * static_cast<double>(model->ByteSizeLong());
   if (bytes > most) {
     throw BadInput(fmt::format(
         "{}: its model-local functions expand to {:.3g} bytes, expected at most {:.3g}", path, bytes, most));

@@ -17,7 +17,7 @@ namespace {
 constexpr size_t kSmallEnough = 4096;
 constexpr size_t kSmallInBodies = 256;
 /// Bodies inside bodies: far past any real model, far from exhausting the stack.
-constexpr int kDeepest = 64;
+constexpr int kDeepestBodies = 64;
 
 /// Inference looks through all that is known outside of a body, for each body: what it may look at in all
 /// takes seconds.
@@ -87,8 +87,8 @@ int GraphIndex::AddGraph(const onnx::GraphProto& graph, const std::string& path,
   int depth = 0;
   for (int outer = parent_graph; outer >= 0; outer = graphs_[static_cast<size_t>(outer)].parent_graph)
     ++depth;
-  if (depth >= kDeepest) {
-    throw BadInput(fmt::format("{}: bodies are nested more than {} deep", path_, kDeepest));
+  if (depth >= kDeepestBodies) {
+    throw BadInput(fmt::format("{}: bodies are nested more than {} deep", path_, kDeepestBodies));
   }
   const int id = static_cast<int>(graphs_.size());
   // Nodes may share a name, and nodes without one may share that of their first output.

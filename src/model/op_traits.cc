@@ -27,7 +27,7 @@ constexpr OpTraits OnlyFp32(std::string_view op, Sums sums, std::string_view why
 }
 
 /// Sorted by name, which a test holds.
-constexpr std::array kTable = {
+constexpr std::array kOpTraits = {
     Selected("Abs", Formula::kAbs),
     ByElement("Add", Formula::kAdd),
     Summed("AveragePool", Sums::kElements),
@@ -109,15 +109,15 @@ constexpr std::array kTable = {
 
 }  // namespace
 
-std::span<const OpTraits> OpTraitsTable() { return kTable; }
+std::span<const OpTraits> OpTraitsTable() { return kOpTraits; }
 
 const OpTraits& TraitsOf(const onnx::NodeProto& node) {
   static constexpr OpTraits kDefaults;
   if (!IsStandard(node.domain())) return kDefaults;
   const auto found =
-      std::lower_bound(kTable.begin(), kTable.end(), node.op_type(),
+      std::lower_bound(kOpTraits.begin(), kOpTraits.end(), node.op_type(),
                        [](const OpTraits& row, const std::string& name) { return row.op_type < name; });
-  return found != kTable.end() && found->op_type == node.op_type() ? *found : kDefaults;
+  return found != kOpTraits.end() && found->op_type == node.op_type() ? *found : kDefaults;
 }
 
 }  // namespace halfsafe

@@ -14,7 +14,7 @@ constexpr ScaleRule Recurrent(std::string_view op) { return {op, "++", 0}; }
 constexpr ScaleRule Normalizes(std::string_view op) { return {op, "?==", 1, {{"epsilon", -2}}}; }
 
 /// Sorted by name.
-constexpr std::array kTable = {
+constexpr std::array kScaleRules = {
     Passes("Abs"),
     ScaleRule{"Add", "=="},
     Ignores("ArgMax"),
@@ -129,10 +129,10 @@ constexpr std::array kTable = {
     Passes("Upsample"),
     ScaleRule{"Where", "1=="},
 };
-static_assert(std::ranges::is_sorted(kTable, {}, &ScaleRule::op_type));
+static_assert(std::ranges::is_sorted(kScaleRules, {}, &ScaleRule::op_type));
 
 }  // namespace
 
-std::span<const ScaleRule> ScaleRuleTable() { return kTable; }
+std::span<const ScaleRule> ScaleRuleTable() { return kScaleRules; }
 
 }  // namespace halfsafe

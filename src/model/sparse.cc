@@ -18,11 +18,11 @@ namespace halfsafe {
 namespace {
 
 /// What one protobuf file can hold. A sparse tensor of a few bytes can stand for more than memory holds.
-constexpr uint64_t kMostBytes = uint64_t{1} << 31;
+constexpr uint64_t kDenseBytes = uint64_t{1} << 31;
 /// All of a model's sparse tensors may stand for this much, and for so many times what they hold themselves
 /// on top: one FP32 value in 3000 that is not zero, with its index.
-constexpr uint64_t kFreeBytes = uint64_t{64} << 20;
-constexpr uint64_t kMostTimes = 1000;
+constexpr uint64_t kAlwaysAllowed = uint64_t{64} << 20;
+constexpr uint64_t kDenseTimes = 1000;
 
 /// Positions of the values in the dense tensor, from either form of indices: one number a value, or one a
 /// dimension. Throws a reason.
@@ -53,8 +53,8 @@ class Budget {
  public:
   /// Throws a reason where `dense` bytes are too many for `sparse` ones.
   void Take(uint64_t dense, uint64_t sparse) {
-    left_ += kMostTimes * sparse;
-    const uint64_t most = dense > kMostBytes ? kMostBytes : left_;
+    left_ += kDenseTimes * sparse;
+    const uint64_t most = dense > kDenseBytes ? kDenseBytes : left_;
     if (dense > most)
       throw std::invalid_argument(
           fmt::format("it has {} bytes when dense, expected at most {}", dense, most));
@@ -62,7 +62,7 @@ class Budget {
   }
 
  private:
-  uint64_t left_ = kFreeBytes;
+  uint64_t left_ = kAlwaysAllowed;
 };
 
 /// The dense tensor. Throws a reason.

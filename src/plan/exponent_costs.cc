@@ -28,7 +28,7 @@ constexpr double kPerBit = 1e-3;
 /// Values past 2^60 are masks and the like, not results that a factor would help.
 constexpr double kNoMagnitude = 0x1p60;
 
-constexpr int kSmallestNormal = -14;  // FP16's.
+constexpr int kNormalExponent = -14;  // FP16's.
 constexpr int kVanishesBelow = -25;   // Largest power that FP16 rounds to zero, nearly.
 constexpr int kFloatLowest = -126, kFloatHighest = 127;
 
@@ -83,7 +83,7 @@ CostTable ResultCost(const TensorStats& stats, const Limits& limits, bool at_pol
   return Tabulate([&](int e) {
     const double vanishing = below.Share(kVanishesBelow, e);
     double cost =
-        kPerBit * std::abs(e) + kSubnormal * below.Share(kSmallestNormal, e) + kVanishing * vanishing;
+        kPerBit * std::abs(e) + kSubnormal * below.Share(kNormalExponent, e) + kVanishing * vanishing;
     if (vanishing > (at_pole ? 0.0 : kManyResults)) cost += kManyVanish;
     const double largest = std::ldexp(stats.abs_max, -e);
     if (largest > limits.margin) cost += kPerBitPastMargin * std::log2(largest / limits.margin);
@@ -107,7 +107,7 @@ CostTable ConstantCost(const TensorStats& stats, bool added) {
   const int highest = stats.exponents.empty() ? 0 : stats.exponents.rbegin()->first;
   return Tabulate([&](int e) {
     const double vanishing = below.Share(kVanishesBelow, e);
-    double small = kSubnormal * below.Share(kSmallestNormal, e) + kVanishing * vanishing;
+    double small = kSubnormal * below.Share(kNormalExponent, e) + kVanishing * vanishing;
     if (added) {
       small *= 0.1;
     } else if (vanishing > kManyWeights) {

@@ -9,9 +9,6 @@
 namespace halfsafe {
 namespace {
 
-constexpr double kVanishes = 0x1p-25;
-constexpr double kSmallestNormal = 0x1p-14;
-
 /// The operand that a node adds to, or bounds by, the one in `slot`; -1 for other nodes.
 int Guarded(const NodeInfo& node, int slot) {
   const std::string& op = node.proto->op_type();
@@ -37,11 +34,11 @@ void FindGuards(PlanContext* context) {
       const int other = Guarded(node, use.slot);
       const TensorStats* guarded =
           other < 0 ? nullptr : context->Stats(node.inputs[static_cast<size_t>(other)]);
-      if (guarded == nullptr || std::ldexp(stats->abs_max, -exponent) >= kVanishes) continue;
+      if (guarded == nullptr || std::ldexp(stats->abs_max, -exponent) >= kHalfMinSubnormal / 2) continue;
       const double smallest = std::ldexp(
           guarded->min, -context->read_exponents[static_cast<size_t>(use.node)][static_cast<size_t>(other)]);
       const bool sound = guarded->count > 0 && guarded->nan_count == 0 && guarded->inf_count == 0;
-      if (!sound || smallest < kSmallestNormal) continue;
+      if (!sound || smallest < kHalfMinNormal) continue;
       context->guards.insert({constant, use.node});
       evidence = fmt::format("{:.3g}, which FP16 makes zero; {} is at least {:.3g} there",
                              std::ldexp(stats->abs_max, -exponent), guarded->name, smallest);

@@ -15,14 +15,14 @@ double Latency(const JsonReader& json, const char* key) {
   return value;
 }
 
-constexpr char kFormat[] = "halfsafe-latencies";
-constexpr int kVersion = 1;
+constexpr char kLatenciesFormat[] = "halfsafe-latencies";
+constexpr int kLatenciesVersion = 1;
 
 }  // namespace
 
 std::string ToJson(const Latencies& table) {
-  nlohmann::ordered_json json = {{"format", kFormat},
-                                 {"version", kVersion},
+  nlohmann::ordered_json json = {{"format", kLatenciesFormat},
+                                 {"version", kLatenciesVersion},
                                  {"model_sha256", table.model_sha256},
                                  {"batch", table.batch}};
   if (table.cast_us) json["cast_us"] = *table.cast_us;
@@ -39,7 +39,7 @@ std::string ToJson(const Latencies& table) {
 }
 
 Latencies LatenciesFromJson(std::string_view text, std::string_view where) {
-  const JsonDocument document(text, where, kFormat, kVersion);
+  const JsonDocument document(text, where, kLatenciesFormat, kLatenciesVersion);
   const JsonReader& root = document.root();
   Latencies table;
   table.model_sha256 = root.String("model_sha256");

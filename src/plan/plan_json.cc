@@ -6,8 +6,8 @@
 namespace halfsafe {
 namespace {
 
-constexpr char kFormat[] = "halfsafe-plan";
-constexpr int kVersion = 1;
+constexpr char kPlanFormat[] = "halfsafe-plan";
+constexpr int kPlanVersion = 1;
 
 Precision PrecisionFrom(const JsonReader& json, const char* key) {
   const std::string name = json.String(key);
@@ -20,8 +20,8 @@ Precision PrecisionFrom(const JsonReader& json, const char* key) {
 }  // namespace
 
 std::string ToJson(const Plan& plan) {
-  nlohmann::ordered_json json = {{"format", kFormat},
-                                 {"version", kVersion},
+  nlohmann::ordered_json json = {{"format", kPlanFormat},
+                                 {"version", kPlanVersion},
                                  {"model_sha256", plan.model_sha256},
                                  {"opset", OrNull(plan.opset)},
                                  {"half", PrecisionName(plan.half)}};
@@ -52,7 +52,7 @@ std::string ToJson(const Plan& plan) {
 }
 
 Plan PlanFromJson(std::string_view text, std::string_view where) {
-  const JsonDocument document(text, where, kFormat, kVersion);
+  const JsonDocument document(text, where, kPlanFormat, kPlanVersion);
   const JsonReader& root = document.root();
   Plan plan;
   plan.model_sha256 = root.String("model_sha256");

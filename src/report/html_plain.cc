@@ -15,8 +15,6 @@ using Row = std::vector<HtmlCell>;
 /// Rows of a table without a script: a browser lays out all of them at once.
 constexpr size_t kPlainRows = 2000;
 
-std::string Code(std::string_view text) { return "<code>" + EscapeHtml(text) + "</code>"; }
-
 std::string MoreRows(size_t all) {
   if (all <= kPlainRows) return "";
   return fmt::format("<p>{} more are not shown here: they are in --json and in the ranges.</p>\n",
@@ -46,14 +44,11 @@ std::string Tensors(const ReportGraph& graph) {
     const std::string& op =
         tensor.producer < 0 ? "" : graph.nodes[static_cast<size_t>(tensor.producer)].op_type;
     const auto number = [&](double value) { return NumberCell(stats.count == 0 ? "–" : Number(value)); };
-    rows.push_back({{Code(tensor.name)},
+    rows.push_back({CodeCell(tensor.name),
                     TextCell(tensor.kind == TensorKind::kConstant ? "(constant)"
                              : op.empty()                         ? "(input)"
                                                                   : op),
-                    TextCell(tensor.shape),
-                    number(stats.abs_max),
-                    number(stats.min),
-                    number(stats.max),
+                    TextCell(tensor.shape), number(stats.abs_max), number(stats.min), number(stats.max),
                     NumberCell(fmt::format("{}", stats.overflow_count)),
                     NumberCell(fmt::format("{}", stats.inf_count + stats.nan_count)),
                     TextCell(tensor.overflows ? "▲ overflows" : "")});
@@ -72,11 +67,8 @@ std::string Nodes(const ReportGraph& graph) {
   std::vector<Row> rows;
   for (size_t i = 0; i < std::min(kPlainRows, chosen.size()); ++i) {
     const ReportNode& node = graph.nodes[chosen[i]];
-    rows.push_back({{Code(node.name)},
-                    TextCell(node.op_type),
-                    TextCell(node.precision),
-                    TextCell(node.reason),
-                    TextCell(node.evidence)});
+    rows.push_back({CodeCell(node.name), TextCell(node.op_type), TextCell(node.precision),
+                    TextCell(node.reason), TextCell(node.evidence)});
   }
   return "<h3>Nodes</h3>\n" +
          HtmlTable("Nodes", {"node", "operator", "precision", "reason", "evidence"}, rows) +
@@ -88,9 +80,7 @@ void AddErrors(const char* model, const ModelErrors& errors, std::vector<Row>* r
     for (const SampleError& sample : output.samples) {
       if (rows->size() == kPlainRows) return;
       const bool number = IsFloat(output.dtype);
-      rows->push_back({{Code(sample.sample)},
-                       TextCell(output.name),
-                       TextCell(model),
+      rows->push_back({CodeCell(sample.sample), TextCell(output.name), TextCell(model),
                        NumberCell(number ? Number(sample.rel_l2) : fmt::format("{:g}", sample.flip_share)),
                        NumberCell(Number(sample.max_abs)),
                        NumberCell(fmt::format("{}", sample.new_nonfinite)),

@@ -18,8 +18,6 @@ using Row = std::vector<HtmlCell>;
 /// Rows of a list in the text of the page; the tables that the script draws have all.
 constexpr size_t kListed = 200;
 
-std::string Code(std::string_view text) { return "<code>" + EscapeHtml(text) + "</code>"; }
-
 std::string Power(int exponent) { return fmt::format("2<sup>{}</sup>", exponent); }
 
 /// A list that opens on a click.
@@ -133,7 +131,8 @@ std::string_view ReasonText(std::string_view reason) {
 std::string FirstText(const char* model, const char* what, const std::optional<FirstNonFinite>& first) {
   if (!first) return "";
   return fmt::format("<li>{}: first {} in sample {}<br>tensor {}<br>made by {} ({})</li>\n", model, what,
-                     Code(first->sample), Code(first->tensor), Code(first->node), EscapeHtml(first->op_type));
+                     CodeHtml(first->sample), CodeHtml(first->tensor), CodeHtml(first->node),
+                     EscapeHtml(first->op_type));
 }
 
 std::string FailureText(const char* model, const ModelErrors& errors) {
@@ -170,7 +169,7 @@ std::string Rescaled(const Report& report) {
   });
   std::vector<Row> rows;
   for (size_t i = 0; i < std::min(kListed, tensors.size()); ++i)
-    rows.push_back({{Code(tensors[i].name)}, NumberCell(Power(-tensors[i].exponent))});
+    rows.push_back({CodeCell(tensors[i].name), NumberCell(Power(-tensors[i].exponent))});
   return html + Details("Tensors and their factors",
                         HtmlTable("Rescaled tensors", {"tensor", "stored times"}, rows) +
                             More(tensors.size(), rows.size()));
@@ -187,7 +186,7 @@ std::string WideNodes(const std::vector<WideNode>& nodes, const char* precision)
     std::vector<Row> rows;
     for (size_t i = 0; i < std::min(kListed, members.size()); ++i) {
       rows.push_back(
-          {{Code(members[i]->name)}, TextCell(members[i]->op_type), TextCell(members[i]->evidence)});
+          {CodeCell(members[i]->name), TextCell(members[i]->op_type), TextCell(members[i]->evidence)});
     }
     html += Details("Nodes and evidence", HtmlTable(fmt::format("{} for: {}", precision, reason),
                                                     {"node", "operator", "evidence"}, rows) +
@@ -203,7 +202,7 @@ std::string Constants(const Report& report) {
     std::string change;
     if (constant.clamp) change = fmt::format("clamped to ±{}", Number(*constant.clamp));
     if (constant.keep_nonzero) change += change.empty() ? "kept from zero" : ", kept from zero";
-    rows.push_back({{Code(constant.name)}, TextCell(change), TextCell(constant.evidence)});
+    rows.push_back({CodeCell(constant.name), TextCell(change), TextCell(constant.evidence)});
   }
   return "<h3>Constants</h3>\n" + HtmlTable("Changed constants", {"constant", "change", "why"}, rows);
 }
@@ -213,7 +212,8 @@ std::string Widenings(const Report& report) {
   std::string html = "<h3>Widening</h3>\n<ol>\n";
   for (const Widening& step : report.widenings) {
     std::vector<Row> rows;
-    for (size_t i = 0; i < std::min(kListed, step.nodes.size()); ++i) rows.push_back({{Code(step.nodes[i])}});
+    for (size_t i = 0; i < std::min(kListed, step.nodes.size()); ++i)
+      rows.push_back({CodeCell(step.nodes[i])});
     html += fmt::format(
         "<li>The check failed: {} more went to FP32 for their error; predicted error {}\n{}{}</li>\n",
         Counted(step.nodes.size(), "node"), Number(step.predicted_rel_l2),
@@ -249,8 +249,8 @@ std::string VerdictSection(const Report& report) {
   if (report.check) html += Fact("Tolerance", EscapeHtml(ToleranceText(report.tolerance)));
   if (report.seconds > 0.0) html += Fact("Time", fmt::format("{:.1f} s", report.seconds));
   if (report.opset) html += Fact("Opset", fmt::format("raised to {}", *report.opset));
-  html += Fact("Model", Code(report.model_path));
-  if (!report.fixed_path.empty()) html += Fact("Fixed model", Code(report.fixed_path));
+  html += Fact("Model", CodeHtml(report.model_path));
+  if (!report.fixed_path.empty()) html += Fact("Fixed model", CodeHtml(report.fixed_path));
   return html + "</dl>\n</section>\n";
 }
 

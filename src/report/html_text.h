@@ -9,12 +9,16 @@ namespace halfsafe {
 /// Text as HTML shows it, in elements and in quoted attributes. Bytes that are no UTF-8 become U+FFFD.
 std::string EscapeHtml(std::string_view text);
 
+/// A name of the model, or a path, in the font of code.
+inline std::string CodeHtml(std::string_view text) { return "<code>" + EscapeHtml(text) + "</code>"; }
+
 /// A cell of a table. `html` is taken as it is.
 struct HtmlCell {
   std::string html;
   bool number = false;  ///< Set to the right.
 };
 inline HtmlCell TextCell(std::string_view text) { return {EscapeHtml(text)}; }
+inline HtmlCell CodeCell(std::string_view text) { return {CodeHtml(text)}; }
 HtmlCell NumberCell(std::string text);
 
 /// A table whose first column names the rows. `caption` and `heads` are text.

@@ -15,7 +15,7 @@ constexpr ChainOp kOps[] = {ChainOp::kAdd, ChainOp::kSub, ChainOp::kMul, ChainOp
                             ChainOp::kMin, ChainOp::kAbs, ChainOp::kNeg, ChainOp::kSqrt};
 
 /// Ordinary values, and every kind of extraordinary one.
-std::vector<float> Values(size_t size, uint32_t seed) {
+std::vector<float> RandomValues(size_t size, uint32_t seed) {
   constexpr float kInf = std::numeric_limits<float>::infinity();
   constexpr float kSpecial[] = {0.0f,   -0.0f, kInf, -kInf, std::numeric_limits<float>::quiet_NaN(),
                                 1e-42f, -3e38f};
@@ -37,7 +37,7 @@ void ExpectSameBits(const std::vector<float>& one, const std::vector<float>& oth
 
 TEST(ChainKernelTest, EqualsItsScalarTwinOnAllSizesAndOperands) {
   for (const size_t size : {0, 1, 3, 15, 16, 17, 64, 1000, 4096}) {
-    const std::vector<float> left = Values(size + 1, 1), right = Values(size + 1, 2);
+    const std::vector<float> left = RandomValues(size + 1, 1), right = RandomValues(size + 1, 2);
     for (const ChainOp op : kOps) {
       for (const bool left_scalar : {false, true}) {
         for (const bool right_scalar : {false, true}) {
@@ -54,7 +54,7 @@ TEST(ChainKernelTest, EqualsItsScalarTwinOnAllSizesAndOperands) {
 }
 
 TEST(ChainKernelTest, WritesOverItsOperands) {
-  const std::vector<float> left = Values(1000, 1), right = Values(1000, 2);
+  const std::vector<float> left = RandomValues(1000, 1), right = RandomValues(1000, 2);
   for (const ChainOp op : kOps) {
     std::vector<float> expected(1000), over_left = left, over_right = right;
     ApplyStep(op, {left.data(), false}, {right.data(), false}, 1000, expected.data());

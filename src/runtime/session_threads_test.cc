@@ -1,7 +1,7 @@
 #include "runtime/session_threads.h"
 
 #include <gtest/gtest.h>
-#ifdef __SANITIZE_ADDRESS__
+#ifdef HALFSAFE_SANITIZE_address
 #include <sanitizer/lsan_interface.h>
 #endif
 
@@ -71,7 +71,7 @@ float RunOnce(const std::string& model, SessionThreads* threads, const DyingOp* 
   return *outputs.at(0).GetTensorData<float>();
 }
 
-std::string Model(const std::string& node) {
+std::string ModelText(const std::string& node) {
   return ParsedProto(
              "<ir_version: 8, opset_import: [\"\" : 17, \"test.halfsafe\" : 1]> "
              "g (float[512, 512] x) => (float[512, 512] y) { y = " +
@@ -82,13 +82,13 @@ std::string Model(const std::string& node) {
 TEST(SessionThreadsTest, RunsASession) {
   for (const int count : {1, 2, 5}) {
     SessionThreads threads(count);
-    EXPECT_EQ(RunOnce(Model("MatMul(x, x)"), &threads), 512.0f) << count;
+    EXPECT_EQ(RunOnce(ModelText("MatMul(x, x)"), &threads), 512.0f) << count;
   }
 }
 
 TEST(SessionThreadsTest, EndsWhereTheSessionIsRefused) {
   SessionThreads threads(5);
-  EXPECT_THROW(RunOnce(Model("NoSuchOperator(x)"), &threads), Ort::Exception);
+  EXPECT_THROW(RunOnce(ModelText("NoSuchOperator(x)"), &threads), Ort::Exception);
 }
 
 TEST(SessionThreadsTest, EndsWhereItIsAskedForMore) {
@@ -96,8 +96,8 @@ TEST(SessionThreadsTest, EndsWhereItIsAskedForMore) {
   Ort::SessionOptions options;
   threads.ServeSessionOf(&options);
   options.SetIntraOpNumThreads(6);
-  const std::string model = Model("Neg(x)");
-#ifdef __SANITIZE_ADDRESS__
+  const std::string model = ModelText("Neg(x)");
+#ifdef HALFSAFE_SANITIZE_address
   const __lsan::ScopedDisabler lost;  // What the threads of a pool were given goes with it.
 #endif
   EXPECT_THROW(Ort::Session(Environment(), model.data(), model.size(), options), Ort::Exception);
@@ -108,7 +108,7 @@ TEST(SessionThreadsTest, AThreadThatDiesEndsTheProcess) {
   const auto die = [] {
     SessionThreads threads(3);
     const DyingOp op;
-    RunOnce(Model("test.halfsafe.Dying(x)"), &threads, &op);
+    RunOnce(ModelText("test.halfsafe.Dying(x)"), &threads, &op);
   };
   EXPECT_DEATH(die(), "a thread of ONNX Runtime ended");
 }

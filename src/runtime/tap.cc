@@ -1,6 +1,6 @@
 #include "runtime/tap.h"
 
-#ifdef __SANITIZE_THREAD__
+#ifdef HALFSAFE_SANITIZE_thread
 #include <sanitizer/tsan_interface.h>
 #endif
 
@@ -150,7 +150,7 @@ void KeepWhatOnlyShapesRead(const GraphIndex& index, onnx::ModelProto* model) {
 // What one thread did before HandOver, another one sees behind TakeOver. ONNX Runtime sees to that where it
 // shares work among its threads; the thread sanitizer has to be told, because it can't look into that
 // library.
-#ifdef __SANITIZE_THREAD__
+#ifdef HALFSAFE_SANITIZE_thread
 void HandOver(const void* work) { __tsan_release(const_cast<void*>(work)); }
 void TakeOver(const void* work) { __tsan_acquire(const_cast<void*>(work)); }
 #else

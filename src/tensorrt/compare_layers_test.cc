@@ -28,8 +28,6 @@ std::vector<std::string> Problems(const EngineReport& report) {
   return nodes;
 }
 
-constexpr DType kHalf = DType::kFloat16, kWide = DType::kFloat;
-
 EngineLayer Layer(std::vector<std::string> nodes, std::vector<StoredTensor> inputs,
                   std::vector<StoredTensor> outputs) {
   EngineLayer layer;

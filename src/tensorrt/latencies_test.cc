@@ -26,7 +26,7 @@ EngineBench Recorded(std::string_view recording, double us,
   return engine;
 }
 
-std::vector<std::string> NodesOf(std::string_view plan) {
+std::vector<std::string> NodesOfPlan(std::string_view plan) {
   std::vector<std::string> names;
   for (const NodePlan& node : RecordedPlan(plan).nodes) names.push_back(node.name);
   return names;
@@ -53,7 +53,7 @@ EngineBench Engine(const std::vector<HandMadeLayer>& layers) {
   return engine;
 }
 
-constexpr DType kHalf = DType::kFloat16, kBrain = DType::kBfloat16, kWide = DType::kFloat;
+constexpr DType kBrain = DType::kBfloat16;
 
 std::vector<std::string> Entries(const MeasuredLatencies& measured) {
   std::vector<std::string> entries;
@@ -69,7 +69,7 @@ std::vector<std::string> Entries(const MeasuredLatencies& measured) {
 // The second engine pins convolutions in the middle, so both precisions are known of those. A convolution and
 // its activation are one layer, named after nodes with and without names of their own.
 TEST(LatenciesTest, RecordedEnginesGiveTheirLayersOfBothPrecisions) {
-  const std::vector<std::string> nodes = NodesOf("conv_stack.plan.json");
+  const std::vector<std::string> nodes = NodesOfPlan("conv_stack.plan.json");
   const EngineBench fp16 = Recorded("conv_stack.fp16.json", 2.0, {{"node_of_conv12 + /relu_7/Relu", 3.0}});
   const EngineBench pinned =
       Recorded("conv_stack.pinned.json", 8.0, {{"node_of_conv12 + /relu_7/Relu", 9.0}});
@@ -85,7 +85,7 @@ TEST(LatenciesTest, RecordedEnginesGiveTheirLayersOfBothPrecisions) {
 }
 
 TEST(LatenciesTest, ARegionIsOneEntryOfAllThatItHides) {
-  const std::vector<std::string> nodes = NodesOf("transformer_ln.plan.json");
+  const std::vector<std::string> nodes = NodesOfPlan("transformer_ln.plan.json");
   const EngineBench half = Recorded("transformer_ln.fp16.json", 50.0);
   EngineBench wide = half;
   for (EngineLayer& layer : wide.inspected.layers) {

@@ -16,7 +16,7 @@ EngineLayers Named(const std::vector<std::string>& names) {
   return LayersFromJson("{\"Layers\": [" + text + "], \"Bindings\": []}", "names.json");
 }
 
-std::vector<std::string> NodesOf(const std::string& name) { return Named({name}).layers[0].nodes; }
+std::vector<std::string> NodesNamed(const std::string& name) { return Named({name}).layers[0].nodes; }
 
 /// The first layer of one that holds these fields.
 EngineLayer LayerOf(const std::string& fields) {
@@ -148,15 +148,15 @@ TEST(LayersTest, NamesAreAllThatEnginesWithoutDetailsHave) {
 }
 
 TEST(LayersTest, NodesAreFoundInNames) {
-  EXPECT_THAT(NodesOf("a"), ElementsAre("a"));
-  EXPECT_THAT(NodesOf("c + PWN(PWN(a(1), b), d)"), ElementsAre("c", "a(1)", "b", "d"));
-  EXPECT_THAT(NodesOf("a, b"), ElementsAre("a, b"));
-  EXPECT_THAT(NodesOf("{ForeignNode[lstm]}"), ElementsAre("lstm"));
-  EXPECT_THAT(NodesOf("{ForeignNode[a + (Unnamed Layer* 3) [Shuffle]...b]}"), ElementsAre("a", "b"));
-  EXPECT_THAT(NodesOf("a+b_myl0_12"), ElementsAre("a", "b"));
-  EXPECT_THAT(NodesOf("a+b_mylar"), ElementsAre("a+b_mylar"));
-  EXPECT_THAT(NodesOf("__myl_AddMul_myl0_12"), IsEmpty());
-  EXPECT_THAT(NodesOf("(Unnamed Layer* 4) [Constant]"), IsEmpty());
+  EXPECT_THAT(NodesNamed("a"), ElementsAre("a"));
+  EXPECT_THAT(NodesNamed("c + PWN(PWN(a(1), b), d)"), ElementsAre("c", "a(1)", "b", "d"));
+  EXPECT_THAT(NodesNamed("a, b"), ElementsAre("a, b"));
+  EXPECT_THAT(NodesNamed("{ForeignNode[lstm]}"), ElementsAre("lstm"));
+  EXPECT_THAT(NodesNamed("{ForeignNode[a + (Unnamed Layer* 3) [Shuffle]...b]}"), ElementsAre("a", "b"));
+  EXPECT_THAT(NodesNamed("a+b_myl0_12"), ElementsAre("a", "b"));
+  EXPECT_THAT(NodesNamed("a+b_mylar"), ElementsAre("a+b_mylar"));
+  EXPECT_THAT(NodesNamed("__myl_AddMul_myl0_12"), IsEmpty());
+  EXPECT_THAT(NodesNamed("(Unnamed Layer* 4) [Constant]"), IsEmpty());
   EXPECT_FALSE(Named({"{ForeignNode[lstm]}"}).layers[0].region);
   EXPECT_TRUE(Named({"{ForeignNode[a...b]}"}).layers[0].region);
 }

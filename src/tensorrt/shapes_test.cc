@@ -92,7 +92,7 @@ Array Int64(int64_t value) { return MakeArray<int64_t>(DType::kInt64, {1}, {valu
 
 TEST(ConvertTest, Int64FitsInt32OrIsRefused) {
   const Array array = ConvertArray(Int64(-2147483648), DType::kInt32, "input ids");
-  EXPECT_EQ(Values<int32_t>(array)[0], -2147483648);
+  EXPECT_EQ(ValuesOf<int32_t>(array)[0], -2147483648);
   ExpectBad([] { ConvertArray(Int64(2147483648), DType::kInt32, "input ids"); }, {"input ids", "2147483648"});
 }
 

@@ -5,6 +5,8 @@
 
 namespace halfsafe {
 
+inline constexpr DType kHalf = DType::kFloat16, kWide = DType::kFloat;
+
 /// What inspectors said of engines, and the plans that these were built with. conv_stack, lstm_net, magika
 /// and transformer_ln are what TensorRT 8.6.1 said on an H200; what tests expect of them was read from the
 /// files without the reader. layout_10 and layout_11 are written by hand after NVIDIA's documentation of

@@ -26,14 +26,14 @@ double ValueAt(const TensorView& view, size_t i) {
 }
 
 /// Sums over one sample's output, all tensors of a sequence together.
-struct Sums {
+struct OutputSums {
   double difference2 = 0.0, reference2 = 0.0, output2 = 0.0, dot = 0.0, difference = 0.0;
   double max_abs = 0.0, max_reference = 0.0, needed_atol = 0.0;
   uint64_t compared = 0, new_nonfinite = 0, changed_nonfinite = 0;
 };
 
-void AddTensor(const TensorView& reference, const TensorView& output, double rtol, Sums* total) {
-  Sums& sums = *total;
+void AddTensor(const TensorView& reference, const TensorView& output, double rtol, OutputSums* total) {
+  OutputSums& sums = *total;
   for (size_t i = 0; i < reference.count; ++i) {
     const double expected = ValueAt(reference, i);
     const double got = ValueAt(output, i);
@@ -61,7 +61,7 @@ void AddTensor(const TensorView& reference, const TensorView& output, double rto
 
 SampleError CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
                           const Tolerance& tolerance, OutputError* error) {
-  Sums sums;
+  OutputSums sums;
   for (size_t i = 0; i < reference.tensors.size(); ++i)
     AddTensor(reference.tensors[i], output.tensors[i], tolerance.rtol.value_or(0.0), &sums);
   // An output that is all zero in FP32 has no relative error; any difference counts as a whole.
