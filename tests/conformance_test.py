@@ -1,28 +1,26 @@
 """The cases of ONNX's package through fix, judged without halfsafe, and held against tests/data/conformance.json.
 
-HALFSAFE names the binary. CONFORMANCE_SHARE=N takes every N-th case, for builds that are slow. Exits with 77 (skipped) where a
+HALFSAFE names the binary. A tenth of them (sweep.py): scripts/conformance runs all. Exits with 77 (skipped) where a
 package is missing.
 """
 
 from __future__ import annotations
 
-import os
 import sys
 import unittest
-import zlib
 from pathlib import Path
 
 try:
     import onnx
     import onnxruntime
 
+    import sweep
     from conformance import cases, judge, run, table
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
 
 RECORD = Path(__file__).resolve().parent / "data/conformance.json"
-SHARE = int(os.environ.get("CONFORMANCE_SHARE", "1"))
 # Of all cases: refused, and in FP32 for another reason than that the operator has no 16-bit type.
 MOST_REFUSED = 0.02
 MOST_WIDE = 0.005
@@ -34,8 +32,7 @@ class ConformanceTest(unittest.TestCase):
         cls.kept = table.read(RECORD)
         every = cases.all_cases()
         cls.missing = set(cls.kept["cases"]) ^ {case.id for case in every}
-        chosen = [case for case in every if zlib.crc32(case.id.encode()) % SHARE == 0]
-        cls.outcomes = list(run.run_cases(chosen))
+        cls.outcomes = list(run.run_cases(sweep.tenth(every)))
 
     def test_no_faults(self) -> None:
         for outcome in self.outcomes:

@@ -72,7 +72,7 @@ def scale_rows():
     source = re.sub(r"//.*", "", read("src/model/scale_table.cc"))
     source = re.sub(r"\s+", " ", source)
     families = dict(re.findall(r"constexpr ScaleRule (\w+)\(std::string_view op\) \{ return \{op, (.*?)\}; \}", source))
-    table = re.search(r"kTable = \{(.*?)\};", source).group(1)
+    table = re.search(r"kScaleRules = \{(.*?)\};", source).group(1)
     rows = []
     for family, name, rule in re.findall(r'(\w+)[({]"(\w+)"(?:\)|, (.*?)\}),(?= \w+[({]"| $)', table):
         rule = rule or families[family]

@@ -1,7 +1,7 @@
 """Whatever goes wrong while halfsafe runs, no half-written file appears, nothing is left behind, and the exit code says so.
 
 Faults come from faults/inject.cc, which makes the n-th call of a kind fail, sends a signal there, or cuts off a file that
-is being read. By default a sample of all places is tried; FAULTS=all in the environment tries every one.
+is being read. By default a sample of all places is tried; SWEEP=all in the environment tries every one.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ import support
 from support import HALFSAFE, helper, np, numpy_helper, onnx
 
 import generated_models
+from sweep import ALL
 
 INJECT = os.environ.get("FAULT_INJECTION", "")
 SAVE_MODEL = os.environ.get("SAVE_MODEL", "")
-ALL = os.environ.get("FAULTS") == "all"
 OLD = b"what was there before\n"
 STALE = re.compile(r"\.halfsafe-\d+(/.*)?$")
 OK, NOT_RIGHT, BAD_INPUT, INTERNAL, CLOSED_PIPE = 0, 1, 3, 4, 141
