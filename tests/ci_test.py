@@ -118,7 +118,7 @@ class GateTest(ToolTest):
         given = generated_models.samples(3, x=[1, 256, 256])
         model, samples = self.save(b.model()), self.save_samples(given)
         fixed = self.folder / "fixed.onnx"
-        for repair in ("auto", "rescale", "fp32"):
+        for repair in ("rescale", "fp32"):
             self.tool("fix", model, "--data", samples, "-o", fixed, "--repair", repair)
             self.tool("check", model, fixed, "--data", samples, "--fail-on", "overflow")
         # On samples that it was not made for it may not.

@@ -245,7 +245,7 @@ class GeneratedModelTest(FixTest):
             with self.subTest(name):
                 case = make()
                 answer, folder = self.run_fix(name, case)
-                self.assertIn(answer["verdict"], ("right", "right-but-fp32"))
+                self.assertIn(answer["verdict"], ("right", "little-gained"))
                 fixed = self.check_written(case.model, folder / "fixed.onnx")
                 self.check_errors(name, case, answer, fixed)
                 self.check_precisions(case, self.plan_of(folder / "plan.json"))
@@ -265,13 +265,13 @@ class GeneratedModelTest(FixTest):
                 self.check_precisions(case, plan)
                 self.assertEqual([node for node in case.fp16 if plan[node] != "fp16"], [])
                 # Its output is so small that FP16 has but a few bits for it.
-                self.assertIn(answer["verdict"], ("not-right",) if name == "scan_calm" else ("right", "right-but-fp32"))
+                self.assertIn(answer["verdict"], ("not-right",) if name == "scan_calm" else ("right", "little-gained"))
 
     def test_bodies_whose_paths_are_equal(self) -> None:
         case = generated_models.twin_ifs()
         for number, options in enumerate(([], ["--io", "fp16"])):
             answer, folder = self.run_fix(f"twins{number}", case, *options)
-            self.assertEqual(answer["verdict"], "right" if options else "right-but-fp32")
+            self.assertEqual(answer["verdict"], "right" if options else "little-gained")
             self.assertEqual([entry["tensor"] for entry in answer["overflowing"]], list(case.overflowing))
             fixed = self.check_written(case.model, folder / "fixed.onnx")
             self.check_errors("twins", case, answer, fixed)
@@ -658,6 +658,29 @@ class CheckTest(AnswerTest):
     def test_the_same_model_is_right(self) -> None:
         answer = self.answer(self.case.model, code=0)
         self.assertEqual(answer["outputs"][0]["rel_l2"], 0)
+        self.assertEqual(answer["verdict"], "little-gained")
+        self.assertIn("the original itself", answer["little_gained"][0])
+        self.answer(self.case.model, "--fail-on", "little-gained", code=1)
+
+    def test_a_model_without_16_bits_gains_nothing(self) -> None:
+        """Nor do models in the wrong order. Tensors and nodes are those of the model that is checked."""
+        renamed = copy.deepcopy(self.case.model)
+        renamed.producer_name = "another"
+        answer = self.answer(renamed, code=0)
+        self.assertEqual((answer["verdict"], answer["little_gained"][0]), ("little-gained", "the fixed model holds no 16-bit tensor"))
+        fixed = self.folder / "fixed.onnx"
+        self.tool("fix", self.model, *self.data, "-o", fixed, "--free-casts")
+        kinds = {value.name: value.type.tensor_type.elem_type
+                 for value in onnx.shape_inference.infer_shapes(onnx.load(fixed)).graph.value_info}
+        graph = onnx.load(fixed).graph
+        floats = {name for name, kind in kinds.items() if kind in support.FLOAT_TYPES}
+        floats |= {value.name for value in [*graph.input, *graph.output] if value.type.tensor_type.elem_type in support.FLOAT_TYPES}
+        answer = self.answer(onnx.load(fixed), code=0)
+        self.assertEqual((answer["verdict"], answer["tensors"]), ("right", len(floats)))
+        self.tool("check", fixed, self.model, *self.data, "--json", self.folder / "swapped.json", code=None)
+        swapped = read_json(self.folder / "swapped.json")
+        if swapped["verdict"] != "not-right":
+            self.assertIn("wrong order", swapped["little_gained"][0])
 
     def test_plain_fp16_names_where_it_breaks(self) -> None:
         answer = self.answer(self.case.model, code=0)
@@ -701,7 +724,9 @@ class CheckTest(AnswerTest):
                 node.op_type = "Concat"
                 node.input.append("logits")
         other.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 10
-        self.answer(other, code=1)
+        output, = self.answer(other, code=1)["outputs"]
+        self.assertIn("[", output["problem"])
+        self.assertEqual([output[field] for field in ("rel_l2", "max_abs", "cosine", "flip_share")], [None, None, None, 1])
 
     def test_saved_outputs(self) -> None:
         from polygraphy.comparator import RunResults
@@ -743,7 +768,7 @@ class SequenceTest(AnswerTest):
         fixed, result, saved = (self.folder / name for name in ("fixed.onnx", "fix.json", "saved"))
         self.tool("fix", self.model, *self.data, "-o", fixed, "--json", result, "--save-outputs", saved)
         answer = read_json(result)
-        self.assertEqual((answer["verdict"], answer["plain_fp16"]["right"]), ("right-but-fp32", False))
+        self.assertEqual((answer["verdict"], answer["plain_fp16"]["right"]), ("little-gained", False))
         self.assertEqual(answer["plain_fp16"]["nonfinite_outputs"], ["y"])
         onnx.checker.check_model(onnx.load(fixed), full_check=True)
         runner = support.session(self.split())

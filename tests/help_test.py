@@ -182,9 +182,9 @@ class CompletionTest(ToolTest):
         for command in commands():
             long = {name for name in options(command) if name.startswith("--")}
             self.assertLessEqual(long, offers(f"halfsafe {command} --"), command)
-        self.assertEqual(offers("halfsafe fix --repair "), {"auto", "rescale", "fp32", "bf16"})
+        self.assertEqual(offers("halfsafe fix --repair "), {"rescale", "fp32", "bf16"})
         self.assertEqual(offers("halfsafe plan --export n"), {"names"})
-        self.assertEqual(offers("halfsafe check --fail-on "), {"overflow"})
+        self.assertEqual(offers("halfsafe check --fail-on "), {"overflow", "little-gained"})
         self.assertEqual(offers("halfsafe completion "), {"bash", "zsh", "fish"})
         self.assertEqual(offers("halfsafe man fi"), {"fix"})
         self.assertEqual(offers("halfsafe scan mod"), {"model.onnx"})

@@ -121,8 +121,10 @@ class LatenciesTest(support.ToolTest):
     def test_bf16_where_it_is_the_fastest(self) -> None:
         model, ranges = self.chain()
         nodes = [{"name": name, "fp16_us": 500.0, "fp32_us": 900.0, "bf16_us": 1.0} for name in ("first", "second", "third")]
-        plan = self.plan(model, ranges, self.latencies(ranges, nodes, cast_us=1.0))
-        self.assertEqual([plan[name] for name in ("first", "second", "third")], ["bf16"] * 3)
+        latencies = self.latencies(ranges, nodes, cast_us=1.0)
+        for options, precision in (((), "fp16"), (("--repair", "bf16"), "bf16")):
+            plan = self.plan(model, ranges, latencies, *options)
+            self.assertEqual([plan[name] for name in ("first", "second", "third")], [precision] * 3)
 
     def test_bad_files(self) -> None:
         model, ranges = self.chain()

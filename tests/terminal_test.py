@@ -83,7 +83,7 @@ class TerminalTest(ToolTest):
 
 class ColourTest(TerminalTest):
     def fix(self, **environment: str | None) -> str:
-        code, text = on_terminal("fix", self.model, *self.data, "-o", self.fixed, streams="1", **environment)
+        code, text = on_terminal("fix", self.model, *self.data, "-o", self.fixed, "--io", "fp16", streams="1", **environment)
         self.assertEqual(code, 0)
         return text
 
@@ -93,6 +93,8 @@ class ColourTest(TerminalTest):
         for environment in ({"NO_COLOR": "1"}, {"NO_COLOR": "0"}, {"TERM": "dumb"}, {"TERM": None}):
             self.assertNotIn("\x1b", self.fix(**environment), environment)
         self.assertIn("\x1b[32m", self.fix(NO_COLOR=""))  # Set, and empty, counts as not set.
+        # Without FP16 at its ends this network is too small for any.
+        self.assertIn("\x1b[33mRIGHT, LITTLE GAINED", on_terminal("fix", self.model, *self.data, "-o", self.fixed, streams="1")[1])
         piped = self.tool("fix", self.model, *self.data, "-o", self.fixed)
         self.assertNotIn("\x1b", piped.stdout + piped.stderr)
 

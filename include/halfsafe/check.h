@@ -62,20 +62,22 @@ struct SampleError {
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
 /// finite in FP32 are left out of them, and must be the same here.
 struct OutputError {
-  std::string name;                  ///< The output's.
-  DType dtype = DType::kFloat;       ///< Of the original's output.
-  uint64_t count = 0;                ///< Elements over all samples.
-  double rel_l2 = 0.0;               ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
-  std::string rel_l2_sample;         ///< Where it was worst; for integers, where most elements differ.
-  double max_abs = 0.0;              ///< Largest |y - ref|.
-  double max_rel = 0.0;              ///< Largest |y - ref| / max |ref| of the sample.
-  double mean_abs = 0.0;             ///< Largest over samples of the mean |y - ref|.
-  double cosine = 1.0;               ///< Smallest cosine of y and ref.
-  double needed_atol = 0.0;          ///< The atol that would have passed with the given rtol.
-  uint64_t new_nonfinite = 0;        ///< Not finite here, finite in FP32.
-  uint64_t flips = 0;                ///< Differing elements of integer and bool outputs.
-  double flip_share = 0.0;           ///< Largest share of differing elements in one sample.
-  std::string problem;               ///< A shape, a type or an infinity that differs; empty otherwise.
+  std::string name;             ///< The output's.
+  DType dtype = DType::kFloat;  ///< Of the original's output.
+  uint64_t count = 0;           ///< Elements over all samples.
+  double rel_l2 = 0.0;          ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
+  std::string rel_l2_sample;    ///< Where it was worst; for integers, where most elements differ.
+  double max_abs = 0.0;         ///< Largest |y - ref|.
+  double max_rel = 0.0;         ///< Largest |y - ref| / max |ref| of the sample.
+  double mean_abs = 0.0;        ///< Largest over samples of the mean |y - ref|.
+  double cosine = 1.0;          ///< Smallest cosine of y and ref; NaN where the shapes differ.
+  double needed_atol = 0.0;     ///< The atol that would have passed with the given rtol.
+  uint64_t new_nonfinite = 0;   ///< Not finite here, finite in FP32.
+  uint64_t flips = 0;           ///< Differing elements of integer and bool outputs.
+  double flip_share = 0.0;      ///< Largest share of differing elements in one sample.
+  /// A shape, a type or an infinity that differs; empty otherwise. Where a shape or a type differs, errors
+  /// are infinite and every element counts as different.
+  std::string problem;
   bool right = true;                 ///< Within the tolerance on every sample.
   std::vector<SampleError> samples;  ///< In the order in which they ran; only where asked for.
 };

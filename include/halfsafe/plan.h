@@ -86,18 +86,19 @@ struct Latencies {
 
 /// How tensors that overflow are repaired.
 enum class Repair {
-  kAuto,     ///< Rescaled where that works, FP32 or BF16 elsewhere, whichever is cheaper.
-  kRescale,  ///< Rescaled where that works, FP32 elsewhere.
+  kRescale,  ///< Stored times a power of two where that works, kept in FP32 elsewhere.
   kFp32,     ///< Kept in FP32.
-  kBf16,     ///< Kept in BF16 where the opset has it, FP32 elsewhere.
+  /// Kept in BF16 where the opset has it for the node and nothing but FP16's range speaks against 16 bits;
+  /// in FP32 elsewhere.
+  kBf16,
 };
 
 /// What a plan is made by.
 struct PlanOptions {
   /// The 16-bit type that nodes get, kFp16 or kBf16. BF16 has FP32's range, so nothing has to be repaired.
   Precision half = Precision::kFp16;
-  Repair repair = Repair::kAuto;  ///< How overflow is repaired.
-  double threshold = 10000.0;     ///< Nothing past this, as it is stored, is FP16.
+  Repair repair = Repair::kRescale;  ///< How overflow is repaired.
+  double threshold = 10000.0;        ///< Nothing past this, as it is stored, is FP16.
   double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
   bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
   bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.

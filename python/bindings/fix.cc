@@ -76,7 +76,7 @@ void BindFix(nb::module_& module) {
           "Nodes that widening had taken and that are FP16 again.")
       .def_prop_ro(
           "verdict", [](const FixReport& fix) { return fix.check.report.verdict; },
-          "'right', 'right-but-fp32' or 'not-right'.")
+          "'right', 'little-gained' (right, and not worth much) or 'not-right'.")
       .def(
           "report", [](const FixReport& fix, int width) { return ToText(fix.check.report, width, false); },
           "width"_a = 100, "What `halfsafe fix` prints.")

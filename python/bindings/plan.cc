@@ -19,10 +19,9 @@ Precision PrecisionFrom(const std::string& name) {
 }
 
 Repair RepairFrom(const std::string& name) {
-  if (name == "auto") return Repair::kAuto;
   if (name == "rescale") return Repair::kRescale;
   if (name == "fp32") return Repair::kFp32;
-  Require(name == "bf16", fmt::format("repair is '{}', expected 'auto', 'rescale', 'fp32' or 'bf16'", name));
+  Require(name == "bf16", fmt::format("repair is '{}', expected 'rescale', 'fp32' or 'bf16'", name));
   return Repair::kBf16;
 }
 

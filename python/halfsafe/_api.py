@@ -21,7 +21,7 @@ Progress = Callable[[str, int, int], object]
 """Called with a stage, the steps done, and their number (0 where unknown)."""
 Provider = Literal["cpu", "cuda"]
 Half = Literal["fp16", "bf16"]
-Repair = Literal["auto", "rescale", "fp32", "bf16"]
+Repair = Literal["rescale", "fp32", "bf16"]
 
 
 def load(model: ModelLike, *, opset: int | None = None, custom_ops: Sequence[Path] = (), folder: Path | None = None) -> Model:
@@ -116,7 +116,7 @@ def diff(before: Ranges, after: Ranges, *, threshold: float = 10000.0) -> Ranges
     return _core.diff(before, after, threshold)
 
 
-def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repair = "auto", threshold: float = 10000.0,
+def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repair = "rescale", threshold: float = 10000.0,
          margin: float = 2048.0, io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32",
          free_casts: bool = False, keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None) -> Plan:
     """Decides which nodes run in FP16, and which tensors are stored times a power of two.
@@ -178,7 +178,7 @@ def check(model: ModelLike, fixed: ModelLike, samples: SamplesLike, *, transform
 
 
 def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None = None, opset: int | None = None,
-        half: Half = "fp16", repair: Repair = "auto", threshold: float = 10000.0, margin: float = 2048.0,
+        half: Half = "fp16", repair: Repair = "rescale", threshold: float = 10000.0, margin: float = 2048.0,
         io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32", free_casts: bool = False,
         keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None, rel_l2: float = 0.01,
         rtol: float | None = None, atol: float | None = None, max_flips: float = 0.0, holdout: float = 0.0,

@@ -34,6 +34,7 @@ struct CommonOptions {
   uint64_t random = 0;
   std::optional<int> opset;
   bool fail_on_overflow = false;
+  bool fail_on_little_gained = false;
   double threshold = 10000.0;
   std::string latencies;
   std::vector<OutputPath> outputs;  ///< All that the command writes: see RequireOutputs.

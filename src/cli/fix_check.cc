@@ -86,6 +86,7 @@ struct CheckCommand {
     Report report = StartReport("check", model);
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
+    CountFloats(fixed_model, &report);
     report.tolerance = options.tolerance;
     options.fixed_ranges = common.fail_on_overflow || page;
     report.check = CheckAgainstKept(model, fixed_model, *samples, &options, &progress);
@@ -93,7 +94,7 @@ struct CheckCommand {
     options.per_sample = options.fixed_ranges = false;  // Nothing else that runs here shows them.
     options.ranges = nullptr;                           // What is widened may be at another opset.
     const bool right = report.check->Right();
-    report.verdict = right ? "right" : "not-right";
+    AddVerdict(model, fixed_model, right, &report);
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
     if (!widen.empty() && report.check->fixed.right && !right)
       report.warnings.push_back(fmt::format("{} is as it was: the emulation finds nothing to widen", widen));
@@ -193,7 +194,7 @@ Command SetUpFix(CLI::App* app) {
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
   AddReportFile(app, &command->common);
-  AddFailOn(app, &command->common);
+  AddFailOnVerdict(app, &command->common, "overflow: exit with 1 when anything overflows");
   return [command] { return command->Run(); };
 }
 
@@ -220,9 +221,10 @@ Command SetUpCheck(CLI::App* app) {
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
   AddResult(app, &command->common);
-  AddFailOn(app, &command->common,
-            "overflow: exit with 1 also when tensors that the fixed model stores in FP16 overflow: past "
-            "--threshold, or not finite where FP32 is");
+  AddFailOnVerdict(
+      app, &command->common,
+      "overflow: exit with 1 also when tensors that the fixed model stores in FP16 overflow: past "
+      "--threshold, or not finite where FP32 is");
   AddJudgedThreshold(app, &command->common);
   AddReportFile(app, &command->common);
   return [command] { return command->Run(); };

@@ -130,12 +130,10 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
       "Count no cost for Casts, as for a compiler that fuses them: FP32 only where something speaks "
       "against 16 bits");
   OneOf(app, "--repair", &plan->repair,
-        "What to do about overflow: rescale by powers of two (FP32 where that fails), fp32, bf16, "
-        "or auto (default): the cheapest of these, place by place",
-        {{"auto", Repair::kAuto},
-         {"rescale", Repair::kRescale},
-         {"fp32", Repair::kFp32},
-         {"bf16", Repair::kBf16}});
+        "What to do about overflow: rescale (default) by powers of two, and keep in FP32 what that doesn't "
+        "help; "
+        "fp32, keep it in FP32; or bf16, keep it in BF16 where the opset has it",
+        {{"rescale", Repair::kRescale}, {"fp32", Repair::kFp32}, {"bf16", Repair::kBf16}});
   app->add_option("--margin", plan->margin,
                   "What rescaled tensors stay within where they can (default 2048); never past the threshold")
       ->type_name("X")
@@ -178,6 +176,21 @@ void AddNoFindings(CLI::App* app, bool* left_out) {
 
 void AddFailOn(CLI::App* app, CommonOptions* options, const std::string& what) {
   OneOf(app, "--fail-on", &options->fail_on_overflow, what, {{"overflow", true}});
+}
+
+void AddFailOnVerdict(CLI::App* app, CommonOptions* options, const std::string& overflow) {
+  const std::vector<std::string> words = {"overflow", "little-gained"};
+  const auto choose = [=](const std::vector<std::string>& texts) {
+    for (const std::string& text : texts) {
+      if (std::find(words.begin(), words.end(), text) == words.end())
+        throw NoSuchWord("--fail-on", text, words);
+      (text == "overflow" ? options->fail_on_overflow : options->fail_on_little_gained) = true;
+    }
+  };
+  app->add_option_function<std::vector<std::string>>(
+         "--fail-on", choose, overflow + "; little-gained: exit with 1 where 16 bits are hardly worth it")
+      ->type_name(CLI::detail::join(words, "|"))
+      ->allow_extra_args(false);
 }
 
 void AddJudgedThreshold(CLI::App* app, CommonOptions* options) {
@@ -273,7 +286,9 @@ ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode oth
   Say(options, report);
   const bool overflow = !report.overflowing.empty() || !report.out_of_range_weights.empty() ||
                         (report.fixed_overflowing && !report.fixed_overflowing->empty());
-  if (options.fail_on_overflow && overflow && otherwise == ExitCode::kOk) return ExitCode::kNotRight;
+  const bool fails = (options.fail_on_overflow && overflow) ||
+                     (options.fail_on_little_gained && report.verdict == "little-gained");
+  if (fails && otherwise == ExitCode::kOk) return ExitCode::kNotRight;
   return otherwise;
 }
 

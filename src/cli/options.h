@@ -40,6 +40,8 @@ void AddTolerance(CLI::App* app, Tolerance* tolerance);
 void AddNoFindings(CLI::App* app, bool* left_out);
 void AddFailOn(CLI::App* app, CommonOptions* options,
                const std::string& what = "overflow: exit with 1 when anything overflows");
+/// As AddFailOn, for commands with a verdict.
+void AddFailOnVerdict(CLI::App* app, CommonOptions* options, const std::string& overflow);
 void AddJudgedThreshold(CLI::App* app, CommonOptions* options);  ///< --threshold, where nothing is planned.
 
 // Checks of values that are numbers, and finite ones: "nan" would pass every comparison.

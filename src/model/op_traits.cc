@@ -13,6 +13,13 @@ constexpr OpTraits Selected(std::string_view op, Formula formula = Formula::kNon
   return {.op_type = op, .values = Values::kSelected, .formula = formula};
 }
 constexpr OpTraits Summed(std::string_view op, Sums sums) { return {.op_type = op, .sums = sums}; }
+/// Sums that overflow on the way are looked for.
+constexpr OpTraits Dot(std::string_view op, Products products) {
+  return {.op_type = op, .sums = Sums::kProducts, .products = products};
+}
+constexpr OpTraits Multiplied(std::string_view op, Products products, int weights = 1) {
+  return {.op_type = op, .products = products, .weights = weights};
+}
 constexpr OpTraits Pole(std::string_view op, int input, Formula formula = Formula::kNone) {
   return {.op_type = op, .pole = input, .formula = formula};
 }
@@ -30,6 +37,7 @@ constexpr OpTraits OnlyFp32(std::string_view op, Sums sums, std::string_view why
 constexpr std::array kOpTraits = {
     Selected("Abs", Formula::kAbs),
     ByElement("Add", Formula::kAdd),
+    Multiplied("Attention", Products::kAttention),
     Summed("AveragePool", Sums::kElements),
     ByElement("BatchNormalization", Formula::kBatchNormalization),
     TypedByAttribute("Bernoulli"),
@@ -38,18 +46,22 @@ constexpr std::array kOpTraits = {
     ByElement("Clip", Formula::kClip),
     Selected("Compress"),
     Selected("Concat"),
-    Summed("Conv", Sums::kProducts),
-    Summed("ConvTranspose", Sums::kProducts),
+    Dot("Conv", Products::kConv),
+    Multiplied("ConvInteger", Products::kConv),
+    Dot("ConvTranspose", Products::kConvTranspose),
+    Multiplied("DFT", Products::kTransform),
+    Multiplied("DeformConv", Products::kConv),
     Permuted("DepthToSpace"),
     Pole("Div", 1, Formula::kDiv),
-    Summed("Einsum", Sums::kProducts),
+    Dot("Einsum", Products::kEinsum),
     Selected("Expand"),
     TypedByAttribute("EyeLike"),
     Permuted("Flatten"),
+    Multiplied("GRU", Products::kRecurrent),
     Selected("Gather"),
     Selected("GatherElements"),
     Selected("GatherND"),
-    Summed("Gemm", Sums::kProducts),
+    Dot("Gemm", Products::kGemm),
     Summed("GlobalAveragePool", Sums::kElements),
     Summed("GlobalLpPool", Sums::kSquares),
     Selected("GlobalMaxPool"),
@@ -59,11 +71,13 @@ constexpr std::array kOpTraits = {
     ByElement("HardSigmoid", Formula::kHardSigmoid),
     Permuted("Identity"),
     Summed("InstanceNormalization", Sums::kSquares),
+    Multiplied("LSTM", Products::kRecurrent),
     Summed("LayerNormalization", Sums::kSquares),
     Pole("Log", 0),
     Summed("LpNormalization", Sums::kSquares),
     Summed("LpPool", Sums::kSquares),
-    Summed("MatMul", Sums::kProducts),
+    Dot("MatMul", Products::kMatMul),
+    Multiplied("MatMulInteger", Products::kMatMul),
     Selected("Max", Formula::kMax),
     Selected("MaxPool"),
     Summed("Mean", Sums::kElements),
@@ -75,7 +89,10 @@ constexpr std::array kOpTraits = {
     ByElement("Mul", Formula::kMul),
     Selected("Neg", Formula::kNeg),
     ByElement("Pow", Formula::kPow),
+    Multiplied("QLinearConv", Products::kConv, 3),
+    Multiplied("QLinearMatMul", Products::kMatMul, 3),
     Summed("RMSNormalization", Sums::kSquares),
+    Multiplied("RNN", Products::kRecurrent),
     TypedByAttribute("RandomNormal"),
     TypedByAttribute("RandomNormalLike"),
     TypedByAttribute("RandomUniform"),
@@ -92,6 +109,7 @@ constexpr std::array kOpTraits = {
     Selected("Relu", Formula::kRelu),
     Permuted("Reshape"),
     Selected("ReverseSequence"),
+    Multiplied("STFT", Products::kUncounted),
     TypedByAttribute("SequenceEmpty"),
     Selected("Slice"),
     Permuted("SpaceToDepth"),
@@ -105,6 +123,55 @@ constexpr std::array kOpTraits = {
     Permuted("Transpose"),
     Permuted("Unsqueeze"),
     Selected("Where"),
+    Multiplied("com.microsoft.Attention", Products::kUncounted),
+    Multiplied("com.microsoft.AttnLSTM", Products::kUncounted),
+    Multiplied("com.microsoft.ConvTransposeWithDynamicPads", Products::kUncounted),
+    Multiplied("com.microsoft.DecoderAttention", Products::kUncounted),
+    Multiplied("com.microsoft.DecoderMaskedMultiHeadAttention", Products::kUncounted),
+    Multiplied("com.microsoft.DecoderMaskedSelfAttention", Products::kUncounted),
+    Multiplied("com.microsoft.DynamicQuantizeLSTM", Products::kUncounted),
+    Multiplied("com.microsoft.DynamicQuantizeMatMul", Products::kMatMul),
+    Multiplied("com.microsoft.DynamicSparseAttention", Products::kUncounted),
+    Multiplied("com.microsoft.FusedConv", Products::kConv),
+    Multiplied("com.microsoft.FusedGemm", Products::kGemm),
+    Multiplied("com.microsoft.FusedMatMul", Products::kMatMul),
+    Multiplied("com.microsoft.FusedMatMulActivation", Products::kMatMul),
+    Multiplied("com.microsoft.GemmFastGelu", Products::kMatMul),
+    Multiplied("com.microsoft.GemmFloat8", Products::kUncounted),
+    Multiplied("com.microsoft.GroupQueryAttention", Products::kAttention),
+    Multiplied("com.microsoft.LinearAttention", Products::kUncounted),
+    Multiplied("com.microsoft.LongformerAttention", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulBlockQuantizedFp4Weight", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulBlockQuantizedFp8Weight", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulBnb4", Products::kColumns),
+    Multiplied("com.microsoft.MatMulFpQ4", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulInteger16", Products::kMatMul),
+    Multiplied("com.microsoft.MatMulIntegerToFloat", Products::kMatMul),
+    Multiplied("com.microsoft.MatMulNBits", Products::kColumns),
+    Multiplied("com.microsoft.MatMulNBitsMlp", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulNBitsQLoRA", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulNBitsQkv", Products::kUncounted),
+    Multiplied("com.microsoft.MatMulPacked", Products::kUncounted),
+    Multiplied("com.microsoft.MoE", Products::kUncounted),
+    Multiplied("com.microsoft.MoEPacked", Products::kUncounted),
+    Multiplied("com.microsoft.MultiHeadAttention", Products::kAttention),
+    Multiplied("com.microsoft.NhwcConv", Products::kConv),
+    Multiplied("com.microsoft.NhwcFusedConv", Products::kConv),
+    Multiplied("com.microsoft.PackedAttention", Products::kUncounted),
+    Multiplied("com.microsoft.PackedMultiHeadAttention", Products::kUncounted),
+    Multiplied("com.microsoft.PagedAttention", Products::kUncounted),
+    Multiplied("com.microsoft.QAttention", Products::kUncounted),
+    Multiplied("com.microsoft.QGemm", Products::kUncounted),
+    Multiplied("com.microsoft.QLinearConv", Products::kConv, 3),
+    Multiplied("com.microsoft.QMoE", Products::kUncounted),
+    Multiplied("com.microsoft.QOrderedAttention", Products::kUncounted),
+    Multiplied("com.microsoft.QOrderedLongformerAttention", Products::kUncounted),
+    Multiplied("com.microsoft.QOrderedMatMul", Products::kUncounted),
+    Multiplied("com.microsoft.SparseAttention", Products::kUncounted),
+    Multiplied("com.microsoft.SparsePagedAttention", Products::kUncounted),
+    Multiplied("com.microsoft.SparseToDenseMatMul", Products::kUncounted),
+    Multiplied("com.microsoft.TransposeMatMul", Products::kMatMul),
+    Multiplied("com.microsoft.nchwc.Conv", Products::kConv),
 };
 
 }  // namespace
@@ -113,11 +180,11 @@ std::span<const OpTraits> OpTraitsTable() { return kOpTraits; }
 
 const OpTraits& TraitsOf(const onnx::NodeProto& node) {
   static constexpr OpTraits kDefaults;
-  if (!IsStandard(node.domain())) return kDefaults;
-  const auto found =
-      std::lower_bound(kOpTraits.begin(), kOpTraits.end(), node.op_type(),
-                       [](const OpTraits& row, const std::string& name) { return row.op_type < name; });
-  return found != kOpTraits.end() && found->op_type == node.op_type() ? *found : kDefaults;
+  std::string qualified;
+  if (!IsStandard(node.domain())) qualified = node.domain() + "." + node.op_type();
+  const std::string_view op = qualified.empty() ? std::string_view(node.op_type()) : qualified;
+  const auto found = std::ranges::lower_bound(kOpTraits, op, {}, &OpTraits::op_type);
+  return found != kOpTraits.end() && found->op_type == op ? *found : kDefaults;
 }
 
 }  // namespace halfsafe

@@ -22,8 +22,9 @@ constexpr double kLaunch = 65536.0;
 /// What that GPU's memory moves, to put latencies beside estimates.
 constexpr double kBytesPerMicrosecond = 3.35e6;
 /// BF16 is as fast as FP16 and has fewer bits, so it is for what FP16's range rules out: this share of what
-/// FP32 costs more keeps it from anywhere else.
+/// FP32 costs more, and at least kLeastBf16Cost, keeps it from anywhere else.
 constexpr double kBf16Share = 1.0 / 16.0;
+constexpr double kLeastBf16Cost = 1.0;
 /// Keeps sums over a model, each three times, far inside an int64_t (see PrecisionProblem).
 constexpr double kMostCost = 1e12;
 
@@ -96,8 +97,10 @@ std::vector<PerPrecision<int64_t>> NodeCosts(PlanContext* context) {
   for (const NodeInfo& node : context->index.nodes()) {
     numbers[node.name] = static_cast<int>(costs.size());
     estimates.push_back(Fp32Estimate(*context, node));
-    const double share = context->options.half == Precision::kBf16 ? 0.0 : kBf16Share;
-    costs.push_back({0, Whole(estimates.back() * share), Whole(estimates.back())});
+    const double bf16 = context->options.half == Precision::kBf16
+                            ? 0.0
+                            : std::max(estimates.back() * kBf16Share, kLeastBf16Cost);
+    costs.push_back({0, Whole(bf16), Whole(std::max(estimates.back(), bf16 + 1.0))});
   }
   const Latencies& table = context->options.latencies;
   std::vector<std::string> unknown;

@@ -262,8 +262,7 @@ class ExponentProblem {
 
 void ChooseExponents(PlanContext* context) {
   const bool rescale =
-      context->options.half == Precision::kFp16 &&
-      (context->options.repair == Repair::kAuto || context->options.repair == Repair::kRescale);
+      context->options.half == Precision::kFp16 && context->options.repair == Repair::kRescale;
   context->exponents.assign(context->index.tensors().size(), 0);
   if (rescale) context->exponents = ExponentProblem(*context).Solve();
   for (size_t node = 0; node < context->index.nodes().size(); ++node) {

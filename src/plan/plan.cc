@@ -21,8 +21,7 @@ namespace {
 
 /// Whether a node may be BF16 in a plan whose nodes are FP16: where FP16's range alone speaks against that.
 bool OffersBf16(const PlanContext& context, size_t node) {
-  const Repair repair = context.options.repair;
-  if (repair != Repair::kAuto && repair != Repair::kBf16) return false;
+  if (context.options.repair != Repair::kBf16) return false;
   const Pin& pin = context.pins[node];
   return (pin.reason.empty() || pin.range) && context.ports.AllowsBf16(static_cast<int>(node)) &&
          context.ports.Switchable(static_cast<int>(node));
@@ -137,14 +136,20 @@ void WarnOfWeights(PlanContext* context) {
   }
 }
 
+/// NaN inside that no output shows, as of a constant that a Where never takes, is no fault.
 void WarnOfBrokenModel(PlanContext* context) {
-  for (const TensorStats& stats : context->ranges.tensors) {
-    if (stats.nan_count == 0) continue;
-    context->warnings.push_back(
-        fmt::format("the model is broken in FP32 already: {} is the first tensor with NaN ({})", stats.name,
-                    stats.nan_count));
-    return;
-  }
+  const auto is_nan = [](const TensorStats* stats) { return stats != nullptr && stats->nan_count > 0; };
+  const auto& tensors = context->index.tensors();
+  bool shown = false;
+  for (size_t id = 0; id < tensors.size(); ++id)
+    shown = shown || (tensors[id].graph == 0 && tensors[id].graph_output &&
+                      is_nan(context->Stats(static_cast<int>(id))));
+  if (!shown) return;
+  const auto first =
+      std::ranges::find_if(context->ranges.tensors, [&](const TensorStats& stats) { return is_nan(&stats); });
+  context->warnings.push_back(
+      fmt::format("the model is broken in FP32 already: {} is the first tensor with NaN ({})", first->name,
+                  first->nan_count));
 }
 
 const char* PrecisionText(Precision precision) {

@@ -107,7 +107,7 @@ void IndexArithmetic(PlanContext* context, std::string_view name) {
 /// Why a tensor that overflows has no exponent that would help.
 std::string WhyNotScaled(const PlanContext& context, int tensor) {
   const TensorInfo& info = context.index.tensor(tensor);
-  if (context.options.repair == Repair::kFp32 || context.options.repair == Repair::kBf16) return "";
+  if (context.options.repair != Repair::kRescale) return "";
   if (info.kind == TensorKind::kInput) return "; it is an input of the model";
   if (!context.scales.CanScale(tensor)) {
     return fmt::format("; {} gives true values only",

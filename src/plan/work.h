@@ -1,6 +1,8 @@
 #pragma once
 
 #include <optional>
+#include <string>
+#include <vector>
 
 #include "halfsafe/plan.h"
 #include "halfsafe/ranges.h"
@@ -11,11 +13,18 @@ namespace halfsafe {
 /// Elements that one sample has on average; a guess of 1024 where the scan did not see the tensor.
 double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int tensor);
 
-/// Multiply-adds that one sample costs at a Conv, ConvTranspose, Gemm, MatMul or Einsum; 0 for other
-/// operators.
+/// Multiply-adds of matrix products that one sample costs at a node, counted as its row of the operator table
+/// says; 0 where it has none, or where their number can't be told.
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node);
 
-/// The share of all multiply-adds that the plan puts in FP16; nothing when the model has none.
-std::optional<double> Fp16Share(const Model& model, const RangeTable& ranges, const Plan& plan);
+/// How much of a model's work a plan puts in its 16-bit type, or leaves in integers.
+struct WorkShare {
+  double share =
+      0.0;  ///< 0 to 1: of the multiply-adds, or where there are none of the bytes that nodes move.
+  bool products = false;  ///< Whether it is of multiply-adds.
+  /// Operators whose multiply-adds can't be counted, each once, in the order of the graph.
+  std::vector<std::string> uncounted;
+};
+WorkShare ShareInHalf(const Model& model, const RangeTable& ranges, const Plan& plan);
 
 }  // namespace halfsafe

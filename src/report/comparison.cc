@@ -32,7 +32,7 @@ ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
   const Model model = Apply(sources.model, plan);
   plain.bytes = model.bytes();
   plain.casts = CountCasts(model);
-  if (sources.ranges != nullptr) plain.fp16_multiply_adds = Fp16Share(sources.model, *sources.ranges, plan);
+  if (sources.ranges != nullptr) plain.work = ShareInHalf(sources.model, *sources.ranges, plan);
   if (report.check && report.check->plain) AddErrors(*report.check->plain, &plain);
   return plain;
 }
@@ -45,7 +45,7 @@ ModelSummary FixedSummary(const Report& report, const ReportGraph& graph, const 
   }
   fixed.bytes = sources.fixed->bytes();
   fixed.casts = CountCasts(*sources.fixed);
-  fixed.fp16_multiply_adds = report.fp16_multiply_adds;
+  fixed.work = report.work;
   if (report.check) AddErrors(report.check->fixed, &fixed);
   return fixed;
 }

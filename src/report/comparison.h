@@ -18,7 +18,7 @@ struct ModelSummary {
       worst_flips;  ///< Largest share of different elements of its integer and bool outputs.
   std::optional<uint64_t> bytes;
   std::optional<uint64_t> casts;
-  std::optional<double> fp16_multiply_adds;
+  std::optional<WorkShare> work;
 };
 
 /// The original, what a plain conversion to FP16 makes of it, and the fixed model.

@@ -210,7 +210,7 @@ Json SummaryJson(const ModelSummary& summary) {
           {"worst_flips", OrNull(summary.worst_flips)},
           {"bytes", OrNull(summary.bytes)},
           {"casts", OrNull(summary.casts)},
-          {"fp16_multiply_adds", OrNull(summary.fp16_multiply_adds)}};
+          {"fp16_multiply_adds", summary.work ? Json(summary.work->share) : Json()}};
 }
 
 Json ComparisonJson(const Comparison& comparison) {

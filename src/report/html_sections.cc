@@ -41,8 +41,9 @@ struct VerdictWords {
 VerdictWords WordsOf(const Report& report) {
   if (report.verdict == "right")
     return {"right", "✓", "Right", "The fixed model agrees with FP32 on every sample."};
-  if (report.verdict == "right-but-fp32")
-    return {"right", "✓", "Right, but all FP32", "Nothing could be left in FP16: the reasons are below."};
+  if (report.verdict == "little-gained")
+    return {"fair", "△", "Right, little gained",
+            "The fixed model agrees with FP32, and gains little from its 16 bits."};
   if (report.verdict == "not-right")
     return {"wrong", "✗", "Not right", "The fixed model is outside the tolerance on some sample."};
   const auto any = [&report](const auto& what) {
@@ -103,7 +104,7 @@ const ComparisonLine kLines[] = {
     {"Casts", "Cast nodes",
      [](const ModelSummary& model) { return OrDash<uint64_t>(model.casts, &CountText); }},
     {"FP16 multiply-adds", "Share of the multiply-adds of Conv, Gemm, MatMul and the like that are FP16",
-     [](const ModelSummary& model) { return OrDash<double>(model.fp16_multiply_adds, &Share); }},
+     [](const ModelSummary& model) { return model.work ? Share(model.work->share) : "–"; }},
 };
 
 /// What a reader has to know of a reason, as in docs/rules.md.
@@ -272,7 +273,7 @@ std::string ComparisonSection(const Report& report, const Comparison& comparison
     if (known) rows.push_back(std::move(row));
   }
   std::string notes;
-  if (report.tensors > 0) {
+  if (report.tensors > 0 && report.command != "check") {
     notes = fmt::format("<p>{} of {} pass the threshold of {:g}.</p>\n", report.overflowing.size(),
                         Counted(report.tensors, "tensor"), report.threshold);
   }
@@ -286,7 +287,8 @@ std::string ComparisonSection(const Report& report, const Comparison& comparison
 }
 
 std::string RepairsSection(const Report& report) {
-  std::string html = Strings("Warnings", report.warnings);
+  std::string html = Strings("Why little is gained", report.little_gained);
+  html += Strings("Warnings", report.warnings);
   html += Rescaled(report) + WideNodes(report.fp32_nodes, "FP32") +
           (report.half == Precision::kBf16 ? "" : WideNodes(report.bf16_nodes, "BF16"));
   html += Constants(report) + Widenings(report);

@@ -6,7 +6,7 @@
 
 #include "halfsafe/half.h"
 #include "model/graph_index.h"
-#include "plan/work.h"
+#include "report/gain.h"
 
 namespace halfsafe {
 
@@ -67,7 +67,7 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
   report->constants = plan.constants;
   report->rescaled = plan.tensors;
   report->warnings.insert(report->warnings.end(), plan.warnings.begin(), plan.warnings.end());
-  if (ranges != nullptr) report->fp16_multiply_adds = Fp16Share(model, *ranges, plan);
+  if (ranges != nullptr) report->work = ShareInHalf(model, *ranges, plan);
 }
 
 void AddFixedOverflow(const Model& fixed, const std::vector<TensorStats>& overflow, double threshold,
@@ -93,6 +93,23 @@ void AddFixed(const Model& fixed, const std::string& path, Report* report) {
   }
 }
 
+void CountFloats(const Model& model, Report* report) {
+  const GraphIndex& index = model.index();
+  const auto is_float = [&](int tensor) { return tensor >= 0 && IsFloat(index.tensor(tensor).dtype); };
+  report->tensors =
+      static_cast<uint64_t>(std::ranges::count_if(index.tensors(), [](const TensorInfo& tensor) {
+        return tensor.kind != TensorKind::kConstant && IsFloat(tensor.dtype);
+      }));
+  report->nodes = static_cast<uint64_t>(std::ranges::count_if(index.nodes(), [&](const NodeInfo& node) {
+    return std::ranges::any_of(node.inputs, is_float) || std::ranges::any_of(node.outputs, is_float);
+  }));
+}
+
+void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report) {
+  if (right) report->little_gained = LittleGained(original, fixed, *report);
+  report->verdict = !right ? "not-right" : report->little_gained.empty() ? "right" : "little-gained";
+}
+
 void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,
             Report* report) {
   AddRanges(model, fix.ranges, options.plan.threshold, report);
@@ -103,7 +120,7 @@ void AddFix(const Model& model, const FixResult& fix, const FixOptions& options,
   report->narrowing = fix.narrowing;
   if (!fix.check.fixed.outputs.empty()) report->check = fix.check;
   report->holdout = fix.holdout;
-  report->verdict = !fix.right ? "not-right" : fix.only_fp32 ? "right-but-fp32" : "right";
+  AddVerdict(model, fix.fixed, fix.right, report);
 }
 
 }  // namespace halfsafe

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "halfsafe/halfsafe.h"
+#include "plan/work.h"
 
 namespace halfsafe {
 
@@ -46,8 +47,7 @@ struct Report {
   std::vector<WideNode> bf16_nodes;
   std::vector<ConstantPlan> constants;
   std::vector<TensorPlan> rescaled;  ///< Tensors and constants stored times a power of two.
-  std::optional<double>
-      fp16_multiply_adds;  ///< Share of the multiply-adds of Conv, Gemm and MatMul in `half`.
+  std::optional<WorkShare> work;     ///< How much of the work is in `half`; unset where nothing was planned.
   /// Tensors that the fixed model stores in FP16 and that overflow there, largest first; unset where nobody
   /// looked.
   std::optional<std::vector<OverflowRow>> fixed_overflowing;
@@ -60,7 +60,8 @@ struct Report {
   Narrowing narrowing;
   Tolerance tolerance;
   std::vector<std::string> warnings;
-  std::string verdict;  ///< "right", "right-but-fp32" or "not-right"; empty without a check.
+  std::string verdict;  ///< "right", "little-gained" (and right) or "not-right"; empty without a check.
+  std::vector<std::string> little_gained;  ///< Why, where the verdict says so: sentences.
   double seconds = 0.0;
 };
 
@@ -70,6 +71,14 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
 void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report);
 /// Fills the parts that come from a fixed model, which lies at `path`.
 void AddFixed(const Model& fixed, const std::string& path, Report* report);
+
+/// Counts the tensors and nodes of a model that no plan was made for: its floating-point tensors that are
+/// computed or given, and the nodes that read or write any.
+void CountFloats(const Model& model, Report* report);
+
+/// Sets the verdict: `right` is what the check found, and whether anything was gained is told from the
+/// models.
+void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report);
 
 /// Fills in all that Fix found; the fixed model lies at `path`.
 void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,

@@ -48,7 +48,9 @@ Json ResultJson(const Report& report) {
                {"nodes", report.nodes},
                {"half", PrecisionName(report.half)},
                {"casts", report.casts},
-               {"fp16_multiply_adds", OrNull(report.fp16_multiply_adds)},
+               {"fp16_multiply_adds", report.work ? report.work->share : 0.0},
+               {"uncounted_operators", report.work ? report.work->uncounted : std::vector<std::string>()},
+               {"little_gained", report.little_gained},
                {"seconds", report.seconds}};
   json["skipped"] = Json::array();
   for (const SkippedSample& sample : report.skipped)

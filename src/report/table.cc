@@ -101,4 +101,8 @@ std::string Verdict(const std::string& text, bool good, bool color) {
   return color ? (good ? "\x1b[32m" : "\x1b[31m") + text + "\x1b[0m" : text;
 }
 
+std::string Caution(const std::string& text, bool color) {
+  return color ? "\x1b[33m" + text + "\x1b[0m" : text;
+}
+
 }  // namespace halfsafe

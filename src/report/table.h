@@ -25,5 +25,7 @@ std::string ErrorCell(const OutputError& output);
 
 /// A verdict in green or red, where the terminal takes colours.
 std::string Verdict(const std::string& text, bool good, bool color);
+/// What is neither good nor bad, in yellow where `color` is set.
+std::string Caution(const std::string& text, bool color);
 
 }  // namespace halfsafe

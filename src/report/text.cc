@@ -1,6 +1,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 
 #include "base/display.h"
@@ -43,7 +44,7 @@ std::string FixedOverflowTable(const Report& report, int width) {
 }
 
 std::string OverflowTable(const Report& report, int width) {
-  if (report.tensors == 0 && report.overflowing.empty()) return "";
+  if ((report.tensors == 0 && report.overflowing.empty()) || report.command == "check") return "";
   std::string text = fmt::format("Overflow: {} of {} tensors pass {:g}", report.overflowing.size(),
                                  report.tensors, report.threshold);
   const auto past = std::count_if(
@@ -64,17 +65,25 @@ std::string OverflowTable(const Report& report, int width) {
 
 std::string_view HalfText(Precision half) { return half == Precision::kBf16 ? "BF16" : "FP16"; }
 
+std::string ShareText(const Report& report) {
+  if (!report.work) return "";
+  std::string text =
+      fmt::format("; {:.1f}% of the {} are {}", 100.0 * report.work->share,
+                  report.work->products ? "multiply-adds" : "bytes that nodes move", HalfText(report.half));
+  if (!report.work->uncounted.empty())
+    text += fmt::format(", those of {} not counted", fmt::join(report.work->uncounted, ", "));
+  return text;
+}
+
 std::string PlanTable(const Report& report, int width) {
-  if (report.nodes == 0) return "";
+  if (report.nodes == 0 || report.command == "check") return "";
   // Where BF16 is the rule, it needs no reason.
   static const std::vector<WideNode> kNone;
   const std::vector<WideNode>& bf16 = report.half == Precision::kBf16 ? kNone : report.bf16_nodes;
   const size_t wide = report.fp32_nodes.size() + bf16.size();
   std::string text = fmt::format("Plan: {} of {} nodes stay FP32", report.fp32_nodes.size(), report.nodes);
   if (!bf16.empty()) text += fmt::format(", {} become BF16", bf16.size());
-  text += report.fp16_multiply_adds ? fmt::format("; {:.1f}% of the multiply-adds are {}\n",
-                                                  100.0 * *report.fp16_multiply_adds, HalfText(report.half))
-                                    : "\n";
+  text += ShareText(report) + "\n";
   std::map<std::string, size_t> reasons;
   std::vector<std::vector<std::string>> rows = {{"node", "operator", "in", "why", "evidence"}};
   for (const auto& [precision, nodes] : {std::pair{"FP32", &report.fp32_nodes}, std::pair{"BF16", &bf16}}) {
@@ -142,8 +151,9 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
       row.insert(row.end(), {ErrorOf(Plain(check.device->plain), i), ErrorOf(&check.device->fixed, i)});
       right = right && i < check.device->fixed.outputs.size() && check.device->fixed.outputs[i].right;
     }
-    row.insert(row.end(),
-               {Number(output.max_abs), fmt::format("{:.6f}", output.cosine), right ? "right" : "NOT RIGHT"});
+    row.insert(row.end(), {Number(output.max_abs),
+                           std::isnan(output.cosine) ? "-" : fmt::format("{:.6f}", output.cosine),
+                           right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
   if (check.plain) text += ModelLines("plain FP16", *check.plain, true);
@@ -172,11 +182,12 @@ std::string SkippedLines(const Report& report) {
 
 std::string VerdictLine(const Report& report, bool color) {
   if (report.verdict.empty()) return "";
-  const bool right = report.verdict != "not-right";
-  std::string text = report.verdict == "right" ? "RIGHT: the fixed model agrees with FP32 on every sample"
-                     : right                   ? "RIGHT, but all FP32: the plan's reasons say why"
-                                               : "NOT RIGHT: the model is outside the tolerance";
-  text = Verdict(text, right, color) + fmt::format("  ({:.1f} s)\n", report.seconds);
+  std::string text = report.verdict == "little-gained"
+                         ? Caution("RIGHT, LITTLE GAINED: " + report.little_gained.front(), color)
+                     : report.verdict == "right"
+                         ? Verdict("RIGHT: the fixed model agrees with FP32 on every sample", true, color)
+                         : Verdict("NOT RIGHT: the model is outside the tolerance", false, color);
+  text += fmt::format("  ({:.1f} s)\n", report.seconds);
   if (!report.fixed_overflowing || report.fixed_overflowing->empty()) return text;
   return text + Verdict("OVERFLOW: inside the fixed model, on these samples", false, color) + "\n";
 }
@@ -202,14 +213,17 @@ std::string ToText(const Report& report, int width, bool color) {
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {
-    text += Line("{} {}: {} (before: {}), {} Casts", report.command == "check" ? "Fixed:" : "Wrote",
-                 report.fixed_path, ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts);
+    text += Line("{} {}: {} (before: {}), {} Cast{}", report.command == "check" ? "Fixed:" : "Wrote",
+                 report.fixed_path, ByteText(report.fixed_bytes), ByteText(report.model_bytes), report.casts,
+                 report.casts == 1 ? "" : "s");
   }
   if (report.check) text += CheckTable(*report.check, report.tolerance, width);
   text += FixedOverflowTable(report, width);
   if (report.holdout)
     text += fmt::format("Held out of calibration. {}", CheckTable(*report.holdout, report.tolerance, width));
   for (const std::string& warning : report.warnings) text += Line("warning: {}", warning);
+  for (size_t i = 1; i < report.little_gained.size(); ++i)
+    text += Line("little gained: {}", report.little_gained[i]);
   return text + VerdictLine(report, color);
 }
 

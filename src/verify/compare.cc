@@ -158,6 +158,10 @@ SampleError CompareOutput(const OutputView& reference, const OutputView& output,
     error->right = false;
     error->rel_l2_sample = sample;
     error->problem = problem;
+    error->rel_l2 = error->max_abs = error->max_rel = error->mean_abs = error->needed_atol = INFINITY;
+    error->cosine = NAN;
+    error->flips += count;
+    error->flip_share = 1.0;
     return {sample, INFINITY, INFINITY, 0, 0, 1.0, false};
   }
   SampleError found = IsFloat(error->dtype)
