@@ -21,7 +21,8 @@ except ImportError as error:
     sys.exit(77)
 
 RECORD = Path(__file__).resolve().parent / "data/conformance.json"
-# Of all cases: refused, and in FP32 for another reason than that the operator has no 16-bit type.
+# Of all cases: refused, and in FP32 for another reason than that the operator has no 16-bit type or the case's own values pass
+# FP16's range.
 MOST_REFUSED = 0.02
 MOST_WIDE = 0.005
 
@@ -55,7 +56,7 @@ class ConformanceTest(unittest.TestCase):
             self.assertEqual(count, len(self.kept["cases"]))
             self.assertLessEqual(counts["refused"], MOST_REFUSED * count)
             others = [case for case, ends in self.kept["cases"].items() if ends[half].startswith("fp32")
-                      and not {"no-half-type", "nothing-to-convert"} & set(ends[half].removeprefix("fp32: ").split(", "))]
+                      and not {"no-half-type", "nothing-to-convert", "overflow"} & set(ends[half].removeprefix("fp32: ").split(", "))]
             self.assertLessEqual(len(others), MOST_WIDE * count, others)
 
 

@@ -43,8 +43,7 @@ CheckReport CheckAll(const LoadedModel& given, const LoadedModel& fixed, const S
     report.samples = samples.source->size();
     AddFixed(*fixed.model, fixed.in_memory ? "" : fixed.model->path().string(), &report);
     report.tolerance = options.tolerance;
-    report.check = check.result;
-    report.verdict = check.result.Right() ? "right" : "not-right";
+    AddCheck(*model.model, *fixed.model, check.result, &report);
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     return check;
   });

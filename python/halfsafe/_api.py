@@ -122,8 +122,8 @@ def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repai
     """Decides which nodes run in FP16, and which tensors are stored times a power of two.
 
     half: the 16-bit type of the nodes; "bf16" holds what FP32 holds, in fewer bits, where the opset has it.
-    repair: what to do about overflow: powers of two ("rescale", FP32 where that fails), "fp32", "bf16", or the cheapest
-        of these, place by place ("auto").
+    repair: what to do about overflow: store it times a power of two ("rescale", FP32 where that fails), keep it in "fp32",
+        or in "bf16" where the opset has it.
     threshold: nothing past it, as it is stored, is FP16.
     margin: what rescaled tensors stay within where they can.
     io: "fp16" gives the model FP16 inputs and outputs where their range allows.

@@ -86,15 +86,14 @@ struct CheckCommand {
     Report report = StartReport("check", model);
     report.samples = samples->size();
     AddFixed(fixed_model, fixed, &report);
-    CountFloats(fixed_model, &report);
     report.tolerance = options.tolerance;
     options.fixed_ranges = common.fail_on_overflow || page;
-    report.check = CheckAgainstKept(model, fixed_model, *samples, &options, &progress);
+    AddCheck(model, fixed_model, CheckAgainstKept(model, fixed_model, *samples, &options, &progress),
+             &report);
     if (common.fail_on_overflow) LookInside(model, fixed_model, *samples, &progress, &report);
     options.per_sample = options.fixed_ranges = false;  // Nothing else that runs here shows them.
     options.ranges = nullptr;                           // What is widened may be at another opset.
     const bool right = report.check->Right();
-    AddVerdict(model, fixed_model, right, &report);
     if (!widen.empty() && !report.check->fixed.right) WidenPlan(model, *samples, &progress, &report);
     if (!widen.empty() && report.check->fixed.right && !right)
       report.warnings.push_back(fmt::format("{} is as it was: the emulation finds nothing to widen", widen));

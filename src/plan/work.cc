@@ -26,7 +26,7 @@ class ProductCounter {
       case Products::kConvTranspose:
         return Times(Elements(Input(0)), FilterSize());
       case Products::kMatMul:
-        return Times(Elements(Output(0)), Axis(Input(traits_.weights), 2));
+        return Times(Elements(Output(0)), Inner());
       case Products::kGemm: {
         const bool columns = IntAttribute(*node_.proto, "transB", 0) != 0;
         return Times(Elements(Output(0)), Axis(Input(traits_.weights), columns ? 1 : 2));
@@ -83,6 +83,21 @@ class ProductCounter {
     const int64_t size = shape[shape.size() - std::min(from_end, shape.size())];
     if (size < 0) return std::nullopt;
     return static_cast<double>(size);
+  }
+
+  /// The axis that two matrices share. Where its size is free it follows from how many elements both have and
+  /// their product has: (B M K) (B K N) / (B M N) = B K^2.
+  Size Inner() const {
+    const int weights = Input(traits_.weights);
+    if (const Size rows = Axis(weights, 2)) return rows;
+    if (const Size columns = Axis(Input(0), 1)) return columns;
+    const Size a = Elements(Input(0)), b = Elements(weights), product = Elements(Output(0));
+    if (!a || !b || !product || *product == 0.0) return std::nullopt;
+    const std::vector<int64_t>& shape = index_.tensor(weights).shape;
+    double batch = 1.0;
+    for (size_t axis = 0; axis + 2 < shape.size(); ++axis)
+      batch *= static_cast<double>(std::max<int64_t>(1, shape[axis]));
+    return std::sqrt(*a * *b / *product / batch);
   }
 
   /// Weights of one filter: Conv has M x C/group x kernel, ConvTranspose C x M/group x kernel.

@@ -64,6 +64,13 @@ TEST(Work, OfAttention) {
   EXPECT_EQ(Products(free, {{"q", 3 * 4 * 8}, {"k", 3 * 6 * 8}, {"y", 3 * 4 * 5}}), 3.0 * 4 * 6 * (8 + 5));
 }
 
+TEST(Work, OfMatricesWhoseSizesAreFree) {
+  // 3 heads of 4 x 6 times 6 x 5.
+  const Model model =
+      ModelOf("(float[1, 3, M, K] a, float[1, 3, K, N] b) => (float[1, 3, M, N] y) { y = MatMul(a, b) }");
+  EXPECT_EQ(Products(model, {{"a", 3 * 4 * 6}, {"b", 3 * 6 * 5}, {"y", 3 * 4 * 5}}), 3.0 * 4 * 5 * 6);
+}
+
 TEST(Work, OfSumsOverLetters) {
   const Model model = ModelOf(
       "(float[2, 3, 4] a, float[2, 4, 5] b) => (float[2, 3, 5] y) "

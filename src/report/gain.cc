@@ -26,10 +26,17 @@ uint64_t ConstantBytes(const Model& model) {
   return bytes;
 }
 
-bool HasHalfTensors(const Model& model) {
-  return std::ranges::any_of(model.index().tensors(), [](const TensorInfo& tensor) {
+auto HalfTensors(const Model& model) {
+  return std::ranges::count_if(model.index().tensors(), [](const TensorInfo& tensor) {
     return tensor.is_tensor && IsSixteenBit(tensor.dtype);
   });
+}
+
+/// What Apply gives has the digest of what it was made from, so that alone doesn't tell.
+bool AreSame(const Model& original, const Model& fixed) {
+  return original.sha256() == fixed.sha256() &&
+         original.index().nodes().size() == fixed.index().nodes().size() &&
+         HalfTensors(original) == HalfTensors(fixed);
 }
 
 /// The first node of the graph, bodies included, that `matches`; "" for none.
@@ -87,13 +94,12 @@ std::string MostlyFor(const Report& report) {
 
 std::vector<std::string> LittleGained(const Model& original, const Model& fixed, const Report& report) {
   std::vector<std::string> why;
-  // What Fix made keeps the digest of what it was made from.
-  if (report.command == "check" && original.sha256() == fixed.sha256()) {
+  if (report.command == "check" && AreSame(original, fixed)) {
     why.push_back("the fixed model is the original itself");
-  } else if (!HasHalfTensors(fixed)) {
-    why.push_back(HasHalfTensors(original) ? "the fixed model holds no 16-bit tensor and the original does: "
-                                             "are they given in the wrong order?"
-                                           : "the fixed model holds no 16-bit tensor");
+  } else if (HalfTensors(fixed) == 0) {
+    why.push_back(HalfTensors(original) > 0 ? "the fixed model holds no 16-bit tensor and the original does: "
+                                              "are they given in the wrong order?"
+                                            : "the fixed model holds no 16-bit tensor");
   } else if (report.work && report.work->share < kGains) {
     why.push_back(fmt::format("{:.1f}% of the {} are in 16 bits or integers", 100.0 * report.work->share,
                               report.work->products ? "multiply-adds" : "bytes that nodes move"));

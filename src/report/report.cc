@@ -32,6 +32,18 @@ void WorstFirst(std::vector<OverflowRow>* rows) {
   });
 }
 
+void CountFloats(const Model& model, Report* report) {
+  const GraphIndex& index = model.index();
+  const auto is_float = [&](int tensor) { return tensor >= 0 && IsFloat(index.tensor(tensor).dtype); };
+  report->tensors =
+      static_cast<uint64_t>(std::ranges::count_if(index.tensors(), [](const TensorInfo& tensor) {
+        return tensor.kind != TensorKind::kConstant && IsFloat(tensor.dtype);
+      }));
+  report->nodes = static_cast<uint64_t>(std::ranges::count_if(index.nodes(), [&](const NodeInfo& node) {
+    return std::ranges::any_of(node.inputs, is_float) || std::ranges::any_of(node.outputs, is_float);
+  }));
+}
+
 }  // namespace
 
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
@@ -93,21 +105,15 @@ void AddFixed(const Model& fixed, const std::string& path, Report* report) {
   }
 }
 
-void CountFloats(const Model& model, Report* report) {
-  const GraphIndex& index = model.index();
-  const auto is_float = [&](int tensor) { return tensor >= 0 && IsFloat(index.tensor(tensor).dtype); };
-  report->tensors =
-      static_cast<uint64_t>(std::ranges::count_if(index.tensors(), [](const TensorInfo& tensor) {
-        return tensor.kind != TensorKind::kConstant && IsFloat(tensor.dtype);
-      }));
-  report->nodes = static_cast<uint64_t>(std::ranges::count_if(index.nodes(), [&](const NodeInfo& node) {
-    return std::ranges::any_of(node.inputs, is_float) || std::ranges::any_of(node.outputs, is_float);
-  }));
-}
-
 void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report) {
   if (right) report->little_gained = LittleGained(original, fixed, *report);
   report->verdict = !right ? "not-right" : report->little_gained.empty() ? "right" : "little-gained";
+}
+
+void AddCheck(const Model& original, const Model& fixed, CheckResult result, Report* report) {
+  CountFloats(fixed, report);
+  AddVerdict(original, fixed, result.Right(), report);
+  report->check = std::move(result);
 }
 
 void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,

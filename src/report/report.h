@@ -72,13 +72,13 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
 /// Fills the parts that come from a fixed model, which lies at `path`.
 void AddFixed(const Model& fixed, const std::string& path, Report* report);
 
-/// Counts the tensors and nodes of a model that no plan was made for: its floating-point tensors that are
-/// computed or given, and the nodes that read or write any.
-void CountFloats(const Model& model, Report* report);
-
 /// Sets the verdict: `right` is what the check found, and whether anything was gained is told from the
 /// models.
 void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report);
+
+/// Fills in the parts of a check: the verdict, and of `fixed`, for which no plan was made, how many
+/// floating-point tensors are given or computed and how many nodes read or write any.
+void AddCheck(const Model& original, const Model& fixed, CheckResult result, Report* report);
 
 /// Fills in all that Fix found; the fixed model lies at `path`.
 void AddFix(const Model& model, const FixResult& fix, const FixOptions& options, const std::string& path,

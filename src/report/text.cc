@@ -65,6 +65,7 @@ std::string OverflowTable(const Report& report, int width) {
 
 std::string_view HalfText(Precision half) { return half == Precision::kBf16 ? "BF16" : "FP16"; }
 
+/// In one line: operators of a model may be named anything.
 std::string ShareText(const Report& report) {
   if (!report.work) return "";
   std::string text =
@@ -72,7 +73,7 @@ std::string ShareText(const Report& report) {
                   report.work->products ? "multiply-adds" : "bytes that nodes move", HalfText(report.half));
   if (!report.work->uncounted.empty())
     text += fmt::format(", those of {} not counted", fmt::join(report.work->uncounted, ", "));
-  return text;
+  return OneLine(text);
 }
 
 std::string PlanTable(const Report& report, int width) {

@@ -1,6 +1,7 @@
 #include <algorithm>
 #include <chrono>
 #include <map>
+#include <set>
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
@@ -96,9 +97,11 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   Judge judge(original, samples, options, probe.hardest());
   Narrower narrower(original, narrow, seconds, start, &judge, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
+  const std::set<size_t> left(minimum.left.begin(), minimum.left.end());
+  for (auto& [entry, part] : OwnParts(&probe, left)) plan->nodes[entry].evidence = std::move(part);
   progress->End();
   for (const size_t entry : entries) {
-    if (std::find(minimum.left.begin(), minimum.left.end(), entry) != minimum.left.end()) continue;
+    if (left.contains(entry)) continue;
     NodePlan& node = plan->nodes[entry];
     node.precision = plan->half;
     node.reason = "safe";

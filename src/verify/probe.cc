@@ -1,5 +1,7 @@
 #include "verify/probe.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cmath>
 #include <future>
@@ -119,6 +121,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
 
 void Probe::UseSample(const SampleSource& samples, uint64_t index) {
   const Sample sample = samples.Read(index);
+  sample_name_ = sample.name;
   expected_ = reference_.Run(index, sample);
   sample_ = EmulatedInputs(sample, inputs_);
   known_.clear();
@@ -273,6 +276,27 @@ void Probe::MeasureWork() {
     work_[found->second] = MultiplyAdds(index_, sizes, node);
     total_work_ += work_[found->second];
   }
+}
+
+std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide) {
+  constexpr size_t kMostRuns = 64;
+  const auto text = [](double distance) {
+    return std::isfinite(distance) ? fmt::format("{:.2g} of the tolerance", distance) : "not finite";
+  };
+  const std::string without = text(probe->Distance(probe->Without(wide)));
+  std::map<size_t, std::string> parts;
+  for (const size_t entry : wide) {
+    const char* half = probe->half(entry) == Precision::kBf16 ? "BF16" : "FP16";
+    std::set<size_t> others = wide;
+    others.erase(entry);
+    parts[entry] =
+        parts.size() < kMostRuns
+            ? fmt::format("{} with it in {}, {} without, in sample {}",
+                          text(probe->Distance(probe->Without(others))), half, without, probe->sample())
+            : fmt::format("{} with it and {} others in {}, {} without, in sample {}", text(probe->worst()),
+                          wide.size() - 1, half, without, probe->sample());
+  }
+  return parts;
 }
 
 double Probe::Cost(size_t entry) const {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <map>
 #include <memory>
 #include <set>
 #include <string>
@@ -41,6 +42,8 @@ class Probe {
   Roundings Only(const std::vector<size_t>& order, size_t begin, size_t end) const;
   /// All but those that go away when these plan entries are FP32.
   Roundings Without(const std::set<size_t>& entries) const;
+  /// The 16-bit type of an entry in the plan.
+  Precision half(size_t entry) const { return plan_.nodes[entry].precision; }
   /// Whether the plan with these entries in FP32 rounds just that. Where some readers of a tensor are FP32
   /// and others aren't, and its writer doesn't round it, only the others read it rounded; here all do.
   bool Exact(const std::set<size_t>& entries) const;
@@ -48,8 +51,9 @@ class Probe {
   /// How far the outputs are from the tolerance with every rounding on: 1 is on its edge, infinite means not
   /// finite.
   double worst() const { return worst_; }
-  /// The index of the sample that it runs.
+  /// The index of the sample that it runs, and its name.
   uint64_t hardest() const { return hardest_; }
+  const std::string& sample() const { return sample_name_; }
   /// The same with these on. Each choice is run once and remembered.
   double Distance(const Roundings& on);
   /// Where the machine can run two choices at the same time and `likely[0]`, which is asked for next, is not
@@ -103,8 +107,14 @@ class Probe {
   double total_work_ = 0.0;
   double worst_ = 0.0;
   uint64_t hardest_ = 0;
+  std::string sample_name_;
   std::unordered_map<Roundings, double> known_;  ///< Distances on the sample.
 };
+
+/// Evidence that each of the entries `wide`, which are in FP32 for their error, belongs there: how far the
+/// outputs of the probe's sample are from the tolerance with that entry alone in 16 bits, and without. A run
+/// each, so of very many only the first are told apart.
+std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide);
 
 /// Tries sets of plan entries in FP32 by running the probe with them.
 class ProbeTrial : public Trial {

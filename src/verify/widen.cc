@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 
 #include "halfsafe/check.h"
@@ -229,18 +230,17 @@ Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& sample
     chosen = Prune(&probe, chosen, &result.minimal, progress);
     distance = probe.Distance(probe.Without(chosen));
   }
-  progress->End();
   result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
+  const std::map<size_t, std::string> parts = OwnParts(&probe, chosen);
   for (const Choice& choice : choices) {
     for (const size_t entry : choice.entries) {
       NodePlan& node = plan->nodes[entry];
       if (node.precision == Precision::kFp32 || !chosen.contains(entry)) continue;
-      GiveFp32(fmt::format("rounding {} and what is near it moves the outputs by {:.2g} of the tolerance",
-                           probe.name(order[choice.group.begin]), std::sqrt(choice.group.harm)),
-               plan->half, &node);
+      GiveFp32(parts.at(entry), plan->half, &node);
       result.nodes.push_back(node.name);
     }
   }
+  progress->End();
   result.possible = !result.nodes.empty();
   return result;
 }
