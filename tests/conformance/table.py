@@ -109,7 +109,8 @@ one does, if more than 2% are refused, or if a case ends worse than it did.
 
 Where the reason is `overflow` or `error`, the case is a node or two whose results are wrong with tensors of 16 bits, whatever power
 of two these carry, and the plan says by how much: differences between numbers near 10000 (softmax), integers of 16 bits
-(QuantizeLinear), numbers that are compared (the tree's sets, Bernoulli), masks near FP32's limit that are an output (attention),
+(QuantizeLinear), numbers that are compared (the tree's sets, Bernoulli), masks near FP32's limit that are an output (attention), infinities and values
+past 10000 that the case is about (Casts to and from FP8),
 and in BF16 what its 8 bits are too few for (Tan near its pole, powers, sums that cancel).
 """
 
