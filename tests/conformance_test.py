@@ -25,6 +25,7 @@ RECORD = Path(__file__).resolve().parent / "data/conformance.json"
 # FP16's range.
 MOST_REFUSED = 0.02
 MOST_WIDE = 0.005
+MOST_OVERFLOW = 0.025
 
 
 class ConformanceTest(unittest.TestCase):
@@ -55,6 +56,8 @@ class ConformanceTest(unittest.TestCase):
             count = sum(counts.values())
             self.assertEqual(count, len(self.kept["cases"]))
             self.assertLessEqual(counts["refused"], MOST_REFUSED * count)
+            overflow = [case for case, ends in self.kept["cases"].items() if "overflow" in ends[half]]
+            self.assertLessEqual(len(overflow), MOST_OVERFLOW * count, overflow)
             others = [case for case, ends in self.kept["cases"].items() if ends[half].startswith("fp32")
                       and not {"no-half-type", "nothing-to-convert", "overflow"} & set(ends[half].removeprefix("fp32: ").split(", "))]
             self.assertLessEqual(len(others), MOST_WIDE * count, others)

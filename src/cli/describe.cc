@@ -99,8 +99,7 @@ std::vector<ExitText> ExitTexts() {
   return {{ExitCode::kOk, "Done and right; also when scan, plan, diff or inspect find overflow."},
           {ExitCode::kNotRight,
            "Done but not right (model and result are still written), an engine that is not as planned, or "
-           "overflow "
-           "under --fail-on overflow."},
+           "what --fail-on names."},
           {ExitCode::kUsage, "The command line is wrong."},
           {ExitCode::kBadInput, "Bad model, bad data, no space, no permission."},
           {ExitCode::kInternal, "Internal error, or out of memory."},

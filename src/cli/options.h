@@ -105,7 +105,7 @@ void Say(const CommonOptions& options, const Result& result) {
 Report StartReport(const char* command, const Model& model);
 /// Writes --report, where it is asked for. Call before Finish.
 void WriteReportFile(const Report& report, const GraphSources& sources, const CommonOptions& options);
-/// Prints the report, writes --json, and returns `otherwise` unless --fail-on overflow applies.
+/// Prints the report, writes --json, and returns `otherwise` unless --fail-on applies.
 ExitCode Finish(const Report& report, const CommonOptions& options, ExitCode otherwise);
 
 }  // namespace halfsafe

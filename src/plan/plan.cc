@@ -136,14 +136,21 @@ void WarnOfWeights(PlanContext* context) {
   }
 }
 
-/// NaN inside that no output shows, as of a constant that a Where never takes, is no fault.
+/// NaN inside that no output shows, as of a constant that a Where never takes, is no fault. Whether outputs
+/// that are no floating-point numbers were made from NaN can't be seen, so there any NaN that was computed
+/// counts.
 void WarnOfBrokenModel(PlanContext* context) {
   const auto is_nan = [](const TensorStats* stats) { return stats != nullptr && stats->nan_count > 0; };
   const auto& tensors = context->index.tensors();
+  const auto is_output = [](const TensorInfo& tensor) { return tensor.graph == 0 && tensor.graph_output; };
+  const bool only_floats = std::ranges::all_of(
+      tensors, [&](const TensorInfo& tensor) { return !is_output(tensor) || IsFloat(tensor.dtype); });
   bool shown = false;
-  for (size_t id = 0; id < tensors.size(); ++id)
-    shown = shown || (tensors[id].graph == 0 && tensors[id].graph_output &&
-                      is_nan(context->Stats(static_cast<int>(id))));
+  for (size_t id = 0; id < tensors.size(); ++id) {
+    const bool counts =
+        is_output(tensors[id]) || (!only_floats && tensors[id].kind == TensorKind::kActivation);
+    shown = shown || (counts && is_nan(context->Stats(static_cast<int>(id))));
+  }
   if (!shown) return;
   const auto first =
       std::ranges::find_if(context->ranges.tensors, [&](const TensorStats& stats) { return is_nan(&stats); });

@@ -89,8 +89,9 @@ class ProductCounter {
   /// their product has: (B M K) (B K N) / (B M N) = B K^2.
   Size Inner() const {
     const int weights = Input(traits_.weights);
-    if (const Size rows = Axis(weights, 2)) return rows;
-    if (const Size columns = Axis(Input(0), 1)) return columns;
+    const auto is_set = [&](const char* name) { return IntAttribute(*node_.proto, name, 0) != 0; };
+    if (const Size rows = Axis(weights, is_set("transB") ? 1 : 2)) return rows;
+    if (const Size columns = Axis(Input(0), is_set("transA") ? 2 : 1)) return columns;
     const Size a = Elements(Input(0)), b = Elements(weights), product = Elements(Output(0));
     if (!a || !b || !product || *product == 0.0) return std::nullopt;
     const std::vector<int64_t>& shape = index_.tensor(weights).shape;
@@ -187,11 +188,21 @@ class ProductCounter {
   const OpTraits& traits_;
 };
 
-bool IsInteger(const GraphIndex& index, const NodeInfo& node) {
-  const int tensor = node.inputs.empty() ? -1 : node.inputs[0];
-  if (tensor < 0) return false;
-  const DType dtype = index.tensor(tensor).dtype;
+/// Whether products are of 8-bit integers. Packed weights are integers too, and are widened first.
+bool MultipliesIntegers(const GraphIndex& index, const NodeInfo& node) {
+  const OpTraits& traits = TraitsOf(*node.proto);
+  const auto weights = static_cast<size_t>(traits.weights);
+  if (traits.products == Products::kNone || traits.products == Products::kColumns ||
+      weights >= node.inputs.size() || node.inputs[weights] < 0)
+    return false;
+  const DType dtype = index.tensor(node.inputs[weights]).dtype;
   return dtype == DType::kInt8 || dtype == DType::kUint8;
+}
+
+/// Whether a node that no plan names computes in 16 bits, because its model was written so.
+bool IsInHalf(const GraphIndex& index, const NodeInfo& node) {
+  return std::ranges::any_of(
+      node.inputs, [&](int tensor) { return tensor >= 0 && IsSixteenBit(index.tensor(tensor).dtype); });
 }
 
 /// An operator of a domain that halfsafe knows nothing of may multiply anything.
@@ -216,7 +227,7 @@ double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const Nod
 WorkShare ShareInHalf(const Model& model, const RangeTable& ranges, const Plan& plan) {
   const GraphIndex& index = model.index();
   std::unordered_map<std::string, bool> planned;
-  for (const NodePlan& node : plan.nodes) planned[node.name] = node.precision == plan.half;
+  for (const NodePlan& node : plan.nodes) planned[node.name] = node.precision != Precision::kFp32;
   struct Sum {
     double all = 0.0, half = 0.0;
     void Add(double work, bool in_half) {
@@ -227,9 +238,11 @@ WorkShare ShareInHalf(const Model& model, const RangeTable& ranges, const Plan& 
   WorkShare share;
   for (const NodeInfo& node : index.nodes()) {
     const auto found = planned.find(node.name);
-    const bool in_half = found != planned.end() && found->second;
+    const bool in_half = found != planned.end() ? found->second : IsInHalf(index, node);
+    const bool integers = MultipliesIntegers(index, node);
+    share.integers = share.integers || integers;
     const std::optional<double> work = ProductCounter(index, ranges, node).Count();
-    if (work) products.Add(*work, in_half || IsInteger(index, node));
+    if (work) products.Add(*work, in_half || integers);
     const std::string& op = node.proto->op_type();
     if ((!work || IsUnknown(*node.proto)) && std::ranges::find(share.uncounted, op) == share.uncounted.end())
       share.uncounted.push_back(op);

@@ -17,11 +17,12 @@ double ElementsPerSample(const GraphIndex& index, const RangeTable& ranges, int 
 /// says; 0 where it has none, or where their number can't be told.
 double MultiplyAdds(const GraphIndex& index, const RangeTable& ranges, const NodeInfo& node);
 
-/// How much of a model's work a plan puts in its 16-bit type, or leaves in integers.
+/// How much of a model's work is in 16 bits where a plan is applied, or in 8-bit integers.
 struct WorkShare {
   double share =
       0.0;  ///< 0 to 1: of the multiply-adds, or where there are none of the bytes that nodes move.
   bool products = false;  ///< Whether it is of multiply-adds.
+  bool integers = false;  ///< Whether some of it is in integers.
   /// Operators whose multiply-adds can't be counted, each once, in the order of the graph.
   std::vector<std::string> uncounted;
 };

@@ -49,7 +49,8 @@ std::string FirstNode(const Model& model, const Matches& matches) {
 
 bool IsQuantized(const onnx::NodeProto& node) {
   const std::string& op = node.op_type();
-  return op.find("Quantize") != std::string::npos || op.starts_with("QLinear") ||
+  const bool microsofts = node.domain() == "com.microsoft" && op.starts_with('Q') && op != "QuickGelu";
+  return microsofts || op.find("uantize") != std::string::npos || op.starts_with("QLinear") ||
          op.find("Integer") != std::string::npos || op.find("NBits") != std::string::npos;
 }
 

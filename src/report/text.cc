@@ -71,6 +71,7 @@ std::string ShareText(const Report& report) {
   std::string text =
       fmt::format("; {:.1f}% of the {} are {}", 100.0 * report.work->share,
                   report.work->products ? "multiply-adds" : "bytes that nodes move", HalfText(report.half));
+  if (report.work->integers) text += " or integers";
   if (!report.work->uncounted.empty())
     text += fmt::format(", those of {} not counted", fmt::join(report.work->uncounted, ", "));
   return OneLine(text);

@@ -16,6 +16,8 @@ using Clock = std::chrono::steady_clock;
 /// Without a limit in seconds: counts, so that the result does not depend on the machine.
 constexpr int kMostRuns = 128;
 constexpr uint64_t kMostChecks = 24;
+/// Nodes that are told apart by a run of their own, when the search is over.
+constexpr size_t kMostParts = 64;
 
 void Set(Plan* plan, const std::vector<size_t>& entries, Precision precision) {
   for (const size_t entry : entries) plan->nodes[entry].precision = precision;
@@ -98,7 +100,8 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   Narrower narrower(original, narrow, seconds, start, &judge, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
   const std::set<size_t> left(minimum.left.begin(), minimum.left.end());
-  for (auto& [entry, part] : OwnParts(&probe, left)) plan->nodes[entry].evidence = std::move(part);
+  for (auto& [entry, part] : OwnParts(&probe, left, kMostParts))
+    plan->nodes[entry].evidence = std::move(part);
   progress->End();
   for (const size_t entry : entries) {
     if (left.contains(entry)) continue;

@@ -278,8 +278,7 @@ void Probe::MeasureWork() {
   }
 }
 
-std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide) {
-  constexpr size_t kMostRuns = 64;
+std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide, size_t most_runs) {
   const auto text = [](double distance) {
     return std::isfinite(distance) ? fmt::format("{:.2g} of the tolerance", distance) : "not finite";
   };
@@ -290,7 +289,7 @@ std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wid
     std::set<size_t> others = wide;
     others.erase(entry);
     parts[entry] =
-        parts.size() < kMostRuns
+        parts.size() < most_runs
             ? fmt::format("{} with it in {}, {} without, in sample {}",
                           text(probe->Distance(probe->Without(others))), half, without, probe->sample())
             : fmt::format("{} with it and {} others in {}, {} without, in sample {}", text(probe->worst()),

@@ -114,7 +114,7 @@ class Probe {
 /// Evidence that each of the entries `wide`, which are in FP32 for their error, belongs there: how far the
 /// outputs of the probe's sample are from the tolerance with that entry alone in 16 bits, and without. A run
 /// each, so of very many only the first are told apart.
-std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide);
+std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide, size_t most_runs);
 
 /// Tries sets of plan entries in FP32 by running the probe with them.
 class ProbeTrial : public Trial {

@@ -231,7 +231,7 @@ Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& sample
     distance = probe.Distance(probe.Without(chosen));
   }
   result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
-  const std::map<size_t, std::string> parts = OwnParts(&probe, chosen);
+  const std::map<size_t, std::string> parts = OwnParts(&probe, chosen, kMostPrunes);
   for (const Choice& choice : choices) {
     for (const size_t entry : choice.entries) {
       NodePlan& node = plan->nodes[entry];
