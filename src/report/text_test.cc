@@ -58,5 +58,12 @@ TEST(TextTest, AModelThatIsWrongOnTheGpuAloneIsNotRight) {
   EXPECT_THAT(text, testing::Not(testing::HasSubstr("--accumulate")));
 }
 
+TEST(TextTest, SamplesThatWereLeftOutAreCountedAmongAll) {
+  Report report;
+  report.samples = 3;
+  report.skipped = {{"b.npz", "NaN"}, {"d.npz", "NaN"}};
+  EXPECT_THAT(ToText(report, 120, false), testing::HasSubstr("Skipped 2 bad samples of 5:\n"));
+}
+
 }  // namespace
 }  // namespace halfsafe
