@@ -270,7 +270,7 @@ class LowMemoryTest(ToolTest):
                     inside, _, data = self.case(name, listed_layers(listed))
                     error = self.fix(f"{name}/plain", inside, data, "--rel-l2", "1")["outputs"][0]["rel_l2"]
                     answer = self.fix(f"{name}/fixed", inside, data, "--rel-l2", str(0.9 * error), *option)
-                    self.assertEqual(answer["verdict"], "right")
+                    self.assertIn(answer["verdict"], ("right", "little-gained"))
                     widened = {node for step in answer["widenings"] for node in step["nodes"]}
                     self.assertTrue(widened and len(widened) < 10, widened)
 

@@ -24,6 +24,34 @@ struct Tolerance {
   double max_flips = 0.0;      ///< Share of elements of integer and bool outputs that may differ.
 };
 
+/// Indices [begin, end) along an axis.
+struct IndexRange {
+  int64_t begin = 0;  ///< The first one.
+  int64_t end = 0;    ///< Behind the last one.
+  /// Both are equal.
+  bool operator==(const IndexRange&) const = default;
+};
+
+/// What stands side by side in an output and is judged by itself, as box coordinates beside scores.
+struct OutputPart {
+  std::vector<IndexRange> ranges;  ///< Along the rule's axis.
+  double largest = 0.0;  ///< L2 norm in FP32 of the largest that each of its indices shows in a sample.
+  double largest_index =
+      0.0;  ///< Largest L2 norm that one index along the rule's index_axis has in a sample.
+};
+
+/// By what an output is judged beside the norm of all of it (docs/rules.md, "Right, and by what"). With the
+/// tolerance t: the error of a part stays within t times the part's norm, or a tenth of the norm that it has
+/// elsewhere, if that is more; the error of one index within 5 t times the index's norm, or a tenth of the
+/// largest index of its part.
+struct OutputRule {
+  std::string output;   ///< The output's name.
+  int axis = -1;        ///< Along which the parts lie; -1: there are none, the whole is judged alone.
+  int index_axis = -1;  ///< Along which single indices are judged; -1: none.
+  std::vector<OutputPart> parts;  ///< In the order of their first index; one where nothing is told apart.
+  std::string origin;  ///< What shows the parts: a Concat node, or how far norms lie apart; empty for one.
+};
+
 /// How a check is run, and what it is measured by.
 struct CheckOptions {
   Tolerance tolerance;                                     ///< What counts as right.
@@ -41,6 +69,12 @@ struct CheckOptions {
   const RangeTable* ranges = nullptr;  ///< Of the original, where known: tells new infinities from old ones.
   /// Where the original was raised to another opset: as it was before. Its results are what is right.
   const Model* reference = nullptr;
+  const std::vector<OutputRule>* rules =
+      nullptr;        ///< Of an earlier check of the original; found where not given.
+  uint64_t seed = 0;  ///< Of the roundings that are tried near the tolerance.
+  /// Samples that were near the tolerance in another model made of the original: they run under all
+  /// roundings.
+  const std::vector<std::string>* close_samples = nullptr;
   bool per_sample = false;    ///< Fill OutputError::samples: memory then grows with samples.
   bool fixed_ranges = false;  ///< Fill CheckResult::fixed_ranges.
   /// On CUDA, plain FP16 and the fixed model also run on the GPU, whose kernels are really FP16. Reference
@@ -51,6 +85,7 @@ struct CheckOptions {
 /// How one output differs from FP32's in one sample. The fields mean what OutputError's of the same names do.
 struct SampleError {
   std::string sample;          ///< The sample's name.
+  double distance = 0.0;       ///< From FP32, in tolerances: up to 1 is right.
   double rel_l2 = 0.0;         ///< |y - ref|_2 / |ref|_2.
   double max_abs = 0.0;        ///< Largest |y - ref|.
   uint64_t new_nonfinite = 0;  ///< Not finite here, finite in FP32.
@@ -59,22 +94,40 @@ struct SampleError {
   bool right = true;           ///< Within the tolerance.
 };
 
+/// The part, or the index of a part, of an output that is nearest to what its rule allows, or furthest past.
+struct PartError {
+  std::string where;       ///< As numpy writes it: "scores[:, 7, :]".
+  double error = 0.0;      ///< L2 norm of y - ref there.
+  double reference = 0.0;  ///< L2 norm of ref there.
+  double allowed = 0.0;    ///< The error that is just right.
+  std::string sample;      ///< Where that was seen.
+};
+
 /// How one output of a model differs from FP32's. Errors are the worst over samples; elements that are not
-/// finite in FP32 are left out of them, and must be the same here.
+/// finite in FP32 are left out of them, and must be the same here. What is right goes by `distance`, over all
+/// roundings that a sample ran under (docs/rules.md, "Right, and by what"); all other errors are those of
+/// values rounded to the nearest.
 struct OutputError {
   std::string name;             ///< The output's.
   DType dtype = DType::kFloat;  ///< Of the original's output.
   uint64_t count = 0;           ///< Elements over all samples.
-  double rel_l2 = 0.0;          ///< |y - ref|_2 / |ref|_2: also the tolerance that would have passed.
-  std::string rel_l2_sample;    ///< Where it was worst; for integers, where most elements differ.
-  double max_abs = 0.0;         ///< Largest |y - ref|.
-  double max_rel = 0.0;         ///< Largest |y - ref| / max |ref| of the sample.
-  double mean_abs = 0.0;        ///< Largest over samples of the mean |y - ref|.
-  double cosine = 1.0;          ///< Smallest cosine of y and ref; NaN where the shapes differ.
-  double needed_atol = 0.0;     ///< The atol that would have passed with the given rtol.
-  uint64_t new_nonfinite = 0;   ///< Not finite here, finite in FP32.
-  uint64_t flips = 0;           ///< Differing elements of integer and bool outputs.
-  double flip_share = 0.0;      ///< Largest share of differing elements in one sample.
+  /// From FP32, in tolerances: the largest of what is judged (norm, parts, elements, flips), each as a
+  /// multiple of what is allowed. Up to 1 is right; infinite where values are new that are not finite.
+  double distance = 0.0;
+  std::string distance_sample;          ///< Where that was largest.
+  uint64_t draws = 1;                   ///< Roundings that this sample ran under.
+  double worst_draw = 0.0;              ///< The largest distance of a single one, in any sample.
+  bool on_edge = false;                 ///< In some sample roundings lie on both sides of the tolerance.
+  std::optional<PartError> worst_part;  ///< Where the output has a rule with parts.
+  double rel_l2 = 0.0;                  ///< |y - ref|_2 / |ref|_2.
+  double max_abs = 0.0;                 ///< Largest |y - ref|.
+  double max_rel = 0.0;                 ///< Largest |y - ref| / max |ref| of the sample.
+  double mean_abs = 0.0;                ///< Largest over samples of the mean |y - ref|.
+  double cosine = 1.0;                  ///< Smallest cosine of y and ref; NaN where the shapes differ.
+  double needed_atol = 0.0;             ///< The atol that would have passed with the given rtol.
+  uint64_t new_nonfinite = 0;           ///< Not finite here, finite in FP32.
+  uint64_t flips = 0;                   ///< Differing elements of integer and bool outputs.
+  double flip_share = 0.0;              ///< Largest share of differing elements in one sample.
   /// A shape, a type or an infinity that differs; empty otherwise. Where a shape or a type differs, errors
   /// are infinite and every element counts as different.
   std::string problem;
@@ -96,6 +149,7 @@ struct ModelErrors {
   std::optional<FirstNonFinite> first_inf;     ///< First in graph order of those that FP32 doesn't have.
   std::optional<FirstNonFinite> first_nan;     ///< The same for NaN.
   std::vector<std::string> nonfinite_outputs;  ///< Outputs that are not finite where FP32's are.
+  std::vector<std::string> close_samples;      ///< Those that ran under more than one rounding.
   std::string failure;         ///< Why the model could not be run at all; empty when it could.
   std::string failure_sample;  ///< The sample on which it could not.
   bool right = true;           ///< It ran, and every output is right.
@@ -112,6 +166,7 @@ struct DeviceErrors {
 /// What a check found.
 struct CheckResult {
   uint64_t samples = 0;                ///< How many were run.
+  std::vector<OutputRule> rules;       ///< By what each output was judged, in the model's order.
   std::optional<ModelErrors> plain;    ///< The plain FP16 model, emulated, where it was asked for.
   ModelErrors fixed;                   ///< The fixed model, emulated.
   std::optional<DeviceErrors> device;  ///< Where the check ran them there too.
@@ -152,7 +207,8 @@ struct Widening {
   std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.
   double predicted_rel_l2 = 0.0;   ///< Error that should remain.
   bool possible = true;            ///< False when nothing in FP16 was left to widen.
-  /// Each of the nodes was tried: on the sample measured, the outputs are past the tolerance without it.
+  /// Each of the nodes was tried: on the sample measured, the outputs are surely past the tolerance without
+  /// it.
   bool minimal = false;
 };
 
@@ -166,7 +222,8 @@ Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, c
 struct Narrowing {
   std::vector<std::string> nodes;  ///< Nodes that widening had taken and that are FP16 again.
   uint64_t checks = 0;             ///< Models that were checked on the way.
-  /// Each of the remaining ones was tried: with it in FP16, and nothing else changed, the check fails.
+  /// Each of the remaining ones was tried: with it in FP16, and nothing else changed, the check fails or the
+  /// error is more than is looked for (docs/rules.md, "Widening").
   bool minimal = false;
 };
 

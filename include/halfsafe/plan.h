@@ -116,8 +116,10 @@ void CheckPlanOptions(const Model& model, const PlanOptions& options);
 /// Decides which nodes run in FP16: a tensor that overflows is FP32 for its producer and every reader, and
 /// beyond what must be FP32 the cheapest assignment, Casts counted (an exact minimum cut). Throws
 /// Error(kBadInput) when `ranges` or `options.latencies` are of another model, Error(kUsage) for a bad
-/// regular expression.
-Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options);
+/// regular expression. Nodes that `widened`, an earlier plan of the model with these options, keeps in FP32
+/// for their error stay there, and the others are assigned anew around them.
+Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options,
+              const Plan* widened = nullptr);
 
 /// The plan for a model of which no node can be in this 16-bit type, whatever its tensors hold; nothing for
 /// any other.

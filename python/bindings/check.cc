@@ -54,6 +54,7 @@ CheckReport CheckAll(const LoadedModel& given, const LoadedModel& fixed, const S
 void BindCheck(nb::module_& module) {
   nb::class_<SampleError>(module, "SampleError", "How one output differs from FP32's in one sample.")
       .def_ro("sample", &SampleError::sample)
+      .def_ro("distance", &SampleError::distance)
       .def_ro("rel_l2", &SampleError::rel_l2)
       .def_ro("max_abs", &SampleError::max_abs)
       .def_ro("new_nonfinite", &SampleError::new_nonfinite)
@@ -69,8 +70,16 @@ void BindCheck(nb::module_& module) {
       .def_ro("name", &OutputError::name)
       .def_prop_ro("dtype", [](const OutputError& error) { return DTypeName(error.dtype); })
       .def_ro("right", &OutputError::right, "Within the tolerance on every sample.")
-      .def_ro("rel_l2", &OutputError::rel_l2, "Relative L2 error: also the tolerance that would have passed.")
-      .def_ro("rel_l2_sample", &OutputError::rel_l2_sample, "The sample where it was worst.")
+      .def_ro("distance", &OutputError::distance, "How far from FP32, in tolerances: up to 1 is right.")
+      .def_ro("distance_sample", &OutputError::distance_sample, "The sample where it was largest.")
+      .def_ro("draws", &OutputError::draws, "Roundings that this sample ran under.")
+      .def_ro("worst_draw", &OutputError::worst_draw, "The largest distance under one of them.")
+      .def_ro("on_edge", &OutputError::on_edge, "Roundings lie on both sides of the tolerance.")
+      .def_prop_ro(
+          "worst_part",
+          [](const OutputError& error) { return error.worst_part ? error.worst_part->where : std::string(); },
+          "The part or index nearest to what is allowed, as numpy writes it; else empty.")
+      .def_ro("rel_l2", &OutputError::rel_l2, "Relative L2 error of the whole output.")
       .def_ro("max_abs", &OutputError::max_abs)
       .def_ro("max_rel", &OutputError::max_rel)
       .def_ro("mean_abs", &OutputError::mean_abs)

@@ -186,6 +186,7 @@ Command SetUpFix(CLI::App* app) {
   AddNoFindings(app, &command->no_findings);
   AddPlanOptions(app, &command->common, &command->options.plan);
   AddTolerance(app, &command->options.check.tolerance);
+  AddSeed(app, &command->options.check.seed);
   AddProvider(
       app, &command->provider,
       "cuda: scan on the GPU, and run the 16-bit models there too, in real FP16, beside the emulation");
@@ -215,6 +216,7 @@ Command SetUpCheck(CLI::App* app) {
                   "Folder for the outputs of FP32, plain FP16 and the fixed model")
       ->type_name("FOLDER");
   AddTolerance(app, &command->options.tolerance);
+  AddSeed(app, &command->options.seed);
   AddProvider(app, &command->options.provider,
               "cuda: run the 16-bit models on the GPU too, in real FP16, beside the emulation");
   AddRuntime(app, &command->common);

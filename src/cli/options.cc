@@ -169,6 +169,11 @@ void AddTolerance(CLI::App* app, Tolerance* tolerance) {
       ->check(ShareUpTo(1.0));
 }
 
+void AddSeed(CLI::App* app, uint64_t* seed) {
+  app->add_option("--seed", *seed, "Of the roundings that are tried near the tolerance (default 0)")
+      ->type_name("N");
+}
+
 void AddNoFindings(CLI::App* app, bool* left_out) {
   app->add_flag("--no-findings", *left_out,
                 "Leave out of the model's metadata why nodes are as they are: it names samples");

@@ -37,6 +37,7 @@ void AddBuildOptions(CLI::App* app, BuildOptions* build);
 void AddPlugins(CLI::App* app, std::vector<std::filesystem::path>* plugins);
 void AddBatch(CLI::App* app, int64_t* batch);
 void AddTolerance(CLI::App* app, Tolerance* tolerance);
+void AddSeed(CLI::App* app, uint64_t* seed);
 void AddNoFindings(CLI::App* app, bool* left_out);
 void AddFailOn(CLI::App* app, CommonOptions* options,
                const std::string& what = "overflow: exit with 1 when anything overflows");

@@ -29,6 +29,10 @@ constexpr OpTraits TypedByAttribute(std::string_view op) {
 constexpr OpTraits ByElement(std::string_view op, Formula formula) {
   return {.op_type = op, .formula = formula};
 }
+/// Norms and what squashes values.
+constexpr OpTraits OneScale(std::string_view op, Sums sums = Sums::kNone, Formula formula = Formula::kNone) {
+  return {.op_type = op, .sums = sums, .formula = formula, .one_scale = true};
+}
 constexpr OpTraits OnlyFp32(std::string_view op, Sums sums, std::string_view why) {
   return {.op_type = op, .sums = sums, .only_fp32 = why};
 }
@@ -65,16 +69,17 @@ constexpr std::array kOpTraits = {
     Summed("GlobalAveragePool", Sums::kElements),
     Summed("GlobalLpPool", Sums::kSquares),
     Selected("GlobalMaxPool"),
-    Summed("GroupNormalization", Sums::kSquares),
+    OneScale("GroupNormalization", Sums::kSquares),
     TypedByAttribute("HammingWindow"),
     TypedByAttribute("HannWindow"),
-    ByElement("HardSigmoid", Formula::kHardSigmoid),
+    OneScale("HardSigmoid", Sums::kNone, Formula::kHardSigmoid),
     Permuted("Identity"),
-    Summed("InstanceNormalization", Sums::kSquares),
+    OneScale("InstanceNormalization", Sums::kSquares),
     Multiplied("LSTM", Products::kRecurrent),
-    Summed("LayerNormalization", Sums::kSquares),
+    OneScale("LayerNormalization", Sums::kSquares),
     Pole("Log", 0),
-    Summed("LpNormalization", Sums::kSquares),
+    OneScale("LogSoftmax"),
+    OneScale("LpNormalization", Sums::kSquares),
     Summed("LpPool", Sums::kSquares),
     Dot("MatMul", Products::kMatMul),
     Multiplied("MatMulInteger", Products::kMatMul),
@@ -91,7 +96,7 @@ constexpr std::array kOpTraits = {
     ByElement("Pow", Formula::kPow),
     Multiplied("QLinearConv", Products::kConv, 3),
     Multiplied("QLinearMatMul", Products::kMatMul, 3),
-    Summed("RMSNormalization", Sums::kSquares),
+    OneScale("RMSNormalization", Sums::kSquares),
     Multiplied("RNN", Products::kRecurrent),
     TypedByAttribute("RandomNormal"),
     TypedByAttribute("RandomNormalLike"),
@@ -111,13 +116,16 @@ constexpr std::array kOpTraits = {
     Selected("ReverseSequence"),
     Multiplied("STFT", Products::kUncounted),
     TypedByAttribute("SequenceEmpty"),
+    OneScale("Sigmoid"),
     Selected("Slice"),
+    OneScale("Softmax"),
     Permuted("SpaceToDepth"),
     Selected("Split"),
     ByElement("Sqrt", Formula::kSqrt),
     Permuted("Squeeze"),
     ByElement("Sub", Formula::kSub),
     Summed("Sum", Sums::kElements),
+    OneScale("Tanh"),
     Selected("Tile"),
     Selected("TopK"),
     Permuted("Transpose"),

@@ -72,6 +72,9 @@ struct OpTraits {
   Formula formula = Formula::kNone;
   Products products = Products::kNone;
   int weights = 1;  ///< The input that products meet input 0 with.
+  /// It brings its results to one scale, as a probability's or a norm's: small ones beside large ones are
+  /// little of the same, not another quantity.
+  bool one_scale = false;
 };
 
 /// All rows, sorted by operator.

@@ -63,38 +63,102 @@ FixResult FixNothing(const Model& model, uint64_t samples, Plan plan, Progress* 
           true};
 }
 
-/// Widens a plan until the emulation is right, then takes back what need not have been widened.
-Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, CheckOptions check,
-                   std::optional<double> budget, Progress* progress) {
-  Model fixed = Apply(model, plan);
-  // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
-  check.save_outputs.clear();
-  check.provider = Provider::kCpu;
-  CheckResult first = CheckAgainstKept(model, fixed, samples, &check, progress);
-  check.plain = false;  // It doesn't change from one step to the next.
-  Repaired repaired{std::move(plan), std::move(fixed), std::move(first), {}, {}};
-  CheckResult& result = repaired.check;
-  const std::optional<ModelErrors> plain = std::move(result.plain);
-  const auto check_again = [&] {
-    repaired.fixed = Apply(model, repaired.plan);
-    result = Check(model, repaired.fixed, samples, check, progress);
-  };
-  while (!result.fixed.right) {
-    Widening widening = Widen(model, &repaired.plan, samples, result, check, progress);
-    if (!widening.possible) break;
-    repaired.widenings.push_back(std::move(widening));
-    check_again();
+/// Whether two plans give every node the same type.
+bool SamePrecisions(const Plan& one, const Plan& other) {
+  return std::ranges::equal(one.nodes, other.nodes, [](const NodePlan& a, const NodePlan& b) {
+    return a.name == b.name && a.precision == b.precision;
+  });
+}
+
+/// A plan on its way to a model that is right under emulation.
+class Repairing {
+ public:
+  Repairing(const Model& model, const SampleSource& samples, Plan plan, const CheckOptions& check,
+            Progress* progress)
+      : model_(model), samples_(samples), check_(check), progress_(*progress), fixed_(Apply(model, plan)) {
+    // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
+    check_.save_outputs.clear();
+    check_.provider = Provider::kCpu;
+    result_ = CheckAgainstKept(model, fixed_, samples, &check_, progress);
+    plan_ = std::move(plan);
+    // These don't change from one step to the next.
+    check_.plain = false;
+    plain_ = std::move(result_.plain);
+    rules_ = result_.rules;
+    check_.rules = &rules_;
+    close_ = result_.fixed.close_samples;
+    check_.close_samples = &close_;
   }
-  // One step that left out what it could has done this already.
-  Narrowing& narrowing = repaired.narrowing;
-  narrowing.minimal = result.fixed.right && repaired.widenings.size() == 1 && repaired.widenings[0].minimal;
-  if (result.fixed.right && !repaired.widenings.empty() && !narrowing.minimal && budget != 0.0) {
-    narrowing = Narrow(model, &repaired.plan, samples, result, check, budget, progress);
-    if (!narrowing.nodes.empty()) check_again();
+
+  void Widen() {
+    while (!result_.fixed.right) {
+      Widening widening = halfsafe::Widen(model_, &plan_, samples_, result_, check_, &progress_);
+      if (!widening.possible) break;
+      widenings_.push_back(std::move(widening));
+      CheckAgain();
+    }
   }
-  if (DropUnused(&repaired.plan)) check_again();
-  result.plain = plain;
-  return repaired;
+
+  /// Takes back what need not have been widened.
+  void Narrow(std::optional<double> budget) {
+    if (!result_.fixed.right || widenings_.empty()) return;
+    // One step that left out what it could has done this already.
+    narrowing_.minimal = widenings_.size() == 1 && widenings_[0].minimal;
+    if (narrowing_.minimal || budget == 0.0) return;
+    narrowing_ = halfsafe::Narrow(model_, &plan_, samples_, result_, check_, budget, &progress_);
+    if (!narrowing_.nodes.empty()) CheckAgain();
+  }
+
+  /// Cuts the borders of what was widened anew, where that is right too: Casts lie elsewhere now.
+  void CutBorders(const PlanOptions& options) {
+    if (!result_.fixed.right || widenings_.empty()) return;
+    Plan anew = MakePlan(model_, *check_.ranges, options, &plan_);
+    if (SamePrecisions(anew, plan_)) return;
+    std::swap(plan_, anew);
+    const CheckResult before = result_;
+    CheckAgain();
+    if (result_.fixed.right) return;
+    plan_ = std::move(anew);
+    fixed_ = Apply(model_, plan_);
+    result_ = before;
+  }
+
+  Repaired Finish() {
+    if (DropUnused(&plan_)) CheckAgain();
+    result_.plain = std::move(plain_);
+    return {std::move(plan_), std::move(fixed_), std::move(result_), std::move(widenings_),
+            std::move(narrowing_)};
+  }
+
+ private:
+  void CheckAgain() {
+    fixed_ = Apply(model_, plan_);
+    result_ = Check(model_, fixed_, samples_, check_, &progress_);
+    close_.insert(close_.end(), result_.fixed.close_samples.begin(), result_.fixed.close_samples.end());
+  }
+
+  const Model& model_;
+  const SampleSource& samples_;
+  CheckOptions check_;
+  Progress& progress_;
+  Plan plan_;
+  Model fixed_;
+  CheckResult result_;
+  std::optional<ModelErrors> plain_;
+  std::vector<OutputRule> rules_;
+  std::vector<std::string> close_;  ///< Samples that were near the tolerance in any step.
+  std::vector<Widening> widenings_;
+  Narrowing narrowing_;
+};
+
+/// Widens a plan, made with `options`, until the emulation is right, and leaves in FP32 what it takes.
+Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, const PlanOptions& options,
+                   const CheckOptions& check, std::optional<double> budget, Progress* progress) {
+  Repairing repairing(model, samples, std::move(plan), check, progress);
+  repairing.Widen();
+  repairing.Narrow(budget);
+  repairing.CutBorders(options);
+  return repairing.Finish();
 }
 
 /// The operators of FP16 nodes of `plan` that the provider sums up in FP16, which the emulation doesn't.
@@ -116,6 +180,8 @@ std::vector<std::string> SumsInFp16(const Model& model, const Plan& plan) {
 void MakeRightOnDevice(const Model& model, const SampleSource& samples, const FixOptions& options,
                        CheckOptions check, Repaired* repaired, Progress* progress) {
   CheckResult& result = repaired->check;
+  const std::vector<OutputRule> rules = result.rules;
+  check.rules = &rules;
   CheckOnDevice(model, repaired->fixed, samples, check, progress, &result);
   const std::vector<std::string> sums = SumsInFp16(model, repaired->plan);
   const bool wrong_there_alone =
@@ -125,7 +191,7 @@ void MakeRightOnDevice(const Model& model, const SampleSource& samples, const Fi
   wide.keep_ops.insert(wide.keep_ops.end(), sums.begin(), sums.end());
   check.plain = false;  // It is what it was.
   Repaired again =
-      MakeRight(model, samples, MakePlan(model, *check.ranges, wide), check, options.budget, progress);
+      MakeRight(model, samples, MakePlan(model, *check.ranges, wide), wide, check, options.budget, progress);
   CheckOnDevice(model, again.fixed, samples, check, progress, &again.check);
   if (!again.check.Right()) return;
   for (const std::string& op : sums) {
@@ -162,12 +228,14 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   check.kept_outputs = &outputs;
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
-  Repaired repaired = MakeRight(model, samples, std::move(plan), check, options.budget, progress);
+  Repaired repaired =
+      MakeRight(model, samples, std::move(plan), options.plan, check, options.budget, progress);
   if (check.provider != Provider::kCpu)
     MakeRightOnDevice(model, samples, options, check, &repaired, progress);
   if (!check.save_outputs.empty()) {
     check.plain = true;
     check.provider = Provider::kCpu;
+    check.rules = &repaired.check.rules;
     Check(model, repaired.fixed, samples, check, progress);
     check.save_outputs.clear();
     check.provider = options.check.provider;
@@ -186,6 +254,7 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   check.plain = false;
   check.ranges = nullptr;
   check.kept_outputs = nullptr;
+  check.rules = &fix.check.rules;
   if (held_out.size() > 0) fix.holdout = Check(model, fix.fixed, held_out, check, progress);
   fix.right = fix.check.Right() && (!fix.holdout || fix.holdout->Right());
   return fix;

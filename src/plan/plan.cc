@@ -205,6 +205,18 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
   return plan;
 }
 
+/// What widening found stays. A node that may be BF16 for its range, and was FP32 then, isn't offered BF16
+/// again.
+void PinWidened(const Plan& widened, PlanContext* context) {
+  for (const NodePlan& planned : widened.nodes) {
+    const int node = context->index.FindNode(planned.name);
+    if (node < 0 || planned.precision != Precision::kFp32) continue;
+    Pin& pin = context->pins[static_cast<size_t>(node)];
+    if (pin.reason.empty() && planned.reason == "error") pin = {planned.reason, planned.evidence};
+    if (pin.range) pin = {pin.reason, planned.evidence};
+  }
+}
+
 }  // namespace
 
 std::string_view PrecisionName(Precision precision) {
@@ -239,7 +251,7 @@ bool DropUnused(Plan* plan) {
   return true;
 }
 
-Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options) {
+Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options, const Plan* widened) {
   if (ranges.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
                                ranges.model_sha256, model.path().string(), model.sha256()));
@@ -265,6 +277,7 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     context.range_rule = rule.range;
     rule.apply(&context, rule.name);
   }
+  if (widened != nullptr) PinWidened(*widened, &context);
   const std::vector<PerPrecision<int64_t>> costs = NodeCosts(&context);
   WarnOfBrokenModel(&context);
   if (options.half == Precision::kFp16) WarnOfWeights(&context);

@@ -13,7 +13,31 @@ Json ToJson(const std::optional<FirstNonFinite>& first) {
           {"sample", first->sample}};
 }
 
+Json ToJson(const std::optional<PartError>& part) {
+  if (!part) return nullptr;
+  return {{"where", part->where},
+          {"error", part->error},
+          {"reference", part->reference},
+          {"allowed", part->allowed},
+          {"sample", part->sample}};
+}
+
 }  // namespace
+
+Json ToJson(const OutputRule& rule) {
+  Json json = {{"output", rule.output},
+               {"axis", rule.axis},
+               {"index_axis", rule.index_axis},
+               {"origin", rule.origin},
+               {"parts", Json::array()}};
+  for (const OutputPart& part : rule.parts) {
+    Json ranges = Json::array();
+    for (const IndexRange& range : part.ranges) ranges.push_back({range.begin, range.end});
+    json["parts"].push_back(
+        {{"ranges", std::move(ranges)}, {"largest", part.largest}, {"largest_index", part.largest_index}});
+  }
+  return json;
+}
 
 Json NumberOrNull(double value) { return std::isfinite(value) ? Json(value) : Json(); }
 
@@ -22,8 +46,13 @@ Json ToJson(const OutputError& output) {
           {"dtype", DTypeName(output.dtype)},
           {"right", output.right},
           {"count", output.count},
+          {"distance", NumberOrNull(output.distance)},
+          {"distance_sample", output.distance_sample},
+          {"draws", output.draws},
+          {"worst_draw", NumberOrNull(output.worst_draw)},
+          {"on_edge", output.on_edge},
+          {"worst_part", ToJson(output.worst_part)},
           {"rel_l2", NumberOrNull(output.rel_l2)},
-          {"rel_l2_sample", output.rel_l2_sample},
           {"max_abs", NumberOrNull(output.max_abs)},
           {"max_rel", NumberOrNull(output.max_rel)},
           {"mean_abs", NumberOrNull(output.mean_abs)},

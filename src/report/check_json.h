@@ -10,6 +10,9 @@ using Json = nlohmann::ordered_json;
 /// JSON has no infinity; null stands for it.
 Json NumberOrNull(double value);
 
+/// By what an output is judged, as in docs/formats.md (`judged_by[]`).
+Json ToJson(const OutputRule& rule);
+
 /// How one output differs, as in docs/formats.md (`fixed_model.outputs[]`).
 Json ToJson(const OutputError& output);
 

@@ -57,8 +57,9 @@ TEST(HtmlDataTest, ErrorsAreColumnsOfSamples) {
   report.check.emplace();
   OutputError output;
   output.name = "y";
-  output.samples = {{"s0", 0.5, 1.0, 0, 0, 0.0, false},
-                    {"s1", std::numeric_limits<double>::infinity(), 2.0, 3, 0, 0.0, false}};
+  output.samples = {{"s0", 50.0, 0.5, 1.0, 0, 0, 0.0, false},
+                    {"s1", std::numeric_limits<double>::infinity(), std::numeric_limits<double>::infinity(),
+                     2.0, 3, 0, 0.0, false}};
   report.check->fixed.outputs = {output};
   const auto data = ReportData(report, {}, {});
   ASSERT_EQ(data["errors"].size(), 1u);

@@ -226,7 +226,7 @@ std::string Widenings(const Report& report) {
     html += fmt::format("<p>{} went back to FP16, which the check allows.</p>\n",
                         Counted(report.narrowing.nodes.size(), "node"));
   }
-  if (report.narrowing.minimal) html += "<p>Without any one of the rest in FP32 the check fails.</p>\n";
+  if (report.narrowing.minimal) html += "<p>Each of the rest is needed.</p>\n";
   return html;
 }
 

@@ -56,6 +56,10 @@ Json ResultJson(const Report& report) {
   for (const SkippedSample& sample : report.skipped)
     json["skipped"].push_back({{"sample", sample.name}, {"reason", sample.reason}});
   json["tolerance"] = ToJson(report.tolerance);
+  json["judged_by"] = Json::array();
+  if (report.check) {
+    for (const OutputRule& rule : report.check->rules) json["judged_by"].push_back(ToJson(rule));
+  }
   json["outputs"] = report.check ? ToJson(report.check->fixed)["outputs"] : Json::array();
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();

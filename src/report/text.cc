@@ -138,6 +138,22 @@ std::string ModelLines(const std::string& name, const ModelErrors& model, bool o
   return text;
 }
 
+/// What the norm of a whole output doesn't show: its worst part, and how far roundings turn its error.
+std::string OutputLines(const OutputError& output, const OutputRule* rule) {
+  std::string text;
+  if (const auto& part = output.worst_part;
+      part && (!output.right || (rule != nullptr && rule->parts.size() > 1))) {
+    text += Line("  {}: off by {} of {} in sample {}, up to {} is right", part->where, Number(part->error),
+                 Number(part->reference), part->sample, Number(part->allowed));
+  }
+  if (output.draws > 1) {
+    text += Line("  {}: {:.2g} of the tolerance over {} roundings of sample {}, {:.2g} under the worst{}",
+                 output.name, output.distance, output.draws, output.distance_sample, output.worst_draw,
+                 output.on_edge ? ": on the edge" : "");
+  }
+  return text;
+}
+
 std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int width) {
   std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n",
                                  check.samples, check.samples == 1 ? "" : "s", tolerance.rel_l2);
@@ -160,6 +176,8 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
   text += Table(rows, width);
   if (check.plain) text += ModelLines("plain FP16", *check.plain, true);
   text += ModelLines("fixed", check.fixed, false);
+  for (size_t i = 0; i < check.fixed.outputs.size(); ++i)
+    text += OutputLines(check.fixed.outputs[i], i < check.rules.size() ? &check.rules[i] : nullptr);
   if (!check.device) return text;
   if (check.device->plain) text += ModelLines("plain FP16 on GPU", *check.device->plain, true);
   text += ModelLines("fixed on GPU", check.device->fixed, true);
@@ -211,7 +229,7 @@ std::string ToText(const Report& report, int width, bool color) {
     text +=
         fmt::format("Taken back: {} of them to {}\n", report.narrowing.nodes.size(), HalfText(report.half));
   if (!report.widenings.empty() && report.narrowing.minimal)
-    text += "  without any one of the rest in FP32 the check fails\n";
+    text += "  each of the rest is needed\n";
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {

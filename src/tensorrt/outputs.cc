@@ -21,8 +21,8 @@ Array AsExpected(const Array& array, const OutputView& expected) {
 }  // namespace
 
 void CompareArrays(std::span<const std::string> names, std::span<const OutputView> expected,
-                   std::span<const NamedArray> found, const std::string& sample, const Tolerance& tolerance,
-                   ModelErrors* errors) {
+                   std::span<const OutputRule> rules, std::span<const NamedArray> found,
+                   const std::string& sample, const Tolerance& tolerance, ModelErrors* errors) {
   for (size_t i = 0; i < names.size(); ++i) {
     const auto array = std::find_if(found.begin(), found.end(),
                                     [&](const NamedArray& output) { return output.name == names[i]; });
@@ -38,7 +38,8 @@ void CompareArrays(std::span<const std::string> names, std::span<const OutputVie
       error->name = names[i];
     }
     const OutputValue value{false, {AsExpected(array->array, expected[i])}};
-    CompareOutput(expected[i], View(value), sample, tolerance, &*error);
+    const OutputRule* rule = rules.empty() ? nullptr : &rules[i];
+    AddSample({CompareOutput(expected[i], View(value), sample, tolerance, rule)}, sample, &*error);
     if (error->new_nonfinite > 0 &&
         std::find(errors->nonfinite_outputs.begin(), errors->nonfinite_outputs.end(), names[i]) ==
             errors->nonfinite_outputs.end())

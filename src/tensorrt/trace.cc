@@ -37,7 +37,7 @@ class Tracer {
       seen_.insert(tensor.name);
       ModelErrors errors;
       errors.outputs.push_back(std::move(tensor.error));
-      CompareArrays({&tensor.name, 1}, {&expected[static_cast<size_t>(name - names.begin())], 1},
+      CompareArrays({&tensor.name, 1}, {&expected[static_cast<size_t>(name - names.begin())], 1}, {},
                     {&*array, 1}, sample, tolerance_, &errors);
       tensor.error = std::move(errors.outputs.front());
     }

@@ -5,8 +5,20 @@
 #include "data/read_ahead.h"
 #include "halfsafe/error.h"
 #include "verify/compare.h"
+#include "verify/draws.h"
+#include "verify/output_rules.h"
 
 namespace halfsafe {
+namespace {
+
+/// Standard errors by which a verdict has to be clear before all draws are made: one in four hundred is
+/// wrong.
+constexpr double kSure = 3.0;
+/// Bytes of outputs that a temporary file holds; more are computed twice.
+constexpr uint64_t kMostStored = uint64_t{4} << 30;
+
+}  // namespace
+
 std::vector<OutputView> Views(const std::vector<Ort::Value>& values, const std::vector<std::string>& names) {
   std::vector<OutputView> views;
   for (size_t i = 0; i < values.size(); ++i) views.push_back(View(values[i], names[i]));
@@ -56,6 +68,7 @@ bool OneAtATime(const Model& model, const CheckOptions& options) {
 Reference::Reference(const Model& original, const CheckOptions& options, bool same_shapes,
                      bool beside_another)
     : model_(original), allow_nan_(options.allow_nan), kept_(KeptOf(options)), names_(OutputNames(original)) {
+  if (options.rules != nullptr) rules_ = *options.rules;
   if (kept_ != nullptr) return;
   WeightOptions weights;
   weights.feed = FeedOf(options);
@@ -64,21 +77,34 @@ Reference::Reference(const Model& original, const CheckOptions& options, bool sa
       std::make_unique<SessionCache>(session_model_, SessionOptionsOf(options, beside_another), same_shapes);
 }
 
-void Reference::RunAhead(const SampleSource& samples, Progress* progress) {
-  if (kept_ != nullptr) return;
-  progress->Begin("run fp32", samples.size());
-  auto store = std::make_unique<OutputStore>();
-  const std::vector<InputSpec> inputs = model_.Inputs();
-  ReadAhead reader(samples, 0);
-  for (uint64_t i = 0; i < samples.size(); ++i) {
-    ThrowIfInterrupted();
-    const Sample sample = reader.Next();
-    ValidateSample(sample, inputs, allow_nan_);
-    store->Add(Run(i, sample).views);
-    progress->Step();
+void Reference::RunAhead(const SampleSource& samples, const CheckOptions& options, Progress* progress) {
+  RuleFinder finder(model_);
+  const bool stays = OneAtATime(model_, options);
+  if (kept_ == nullptr && (stays || options.rules == nullptr)) {
+    progress->Begin("run fp32", samples.size());
+    auto store = std::make_unique<OutputStore>();
+    const std::vector<InputSpec> inputs = model_.Inputs();
+    ReadAhead reader(samples, 0);
+    for (uint64_t i = 0; i < samples.size(); ++i) {
+      ThrowIfInterrupted();
+      const Sample sample = reader.Next();
+      ValidateSample(sample, inputs, allow_nan_);
+      const RunOutputs outputs = Run(i, sample);
+      finder.Add(outputs.views);
+      if (store != nullptr) store->Add(outputs.views);
+      if (store != nullptr && !stays && store->bytes() > kMostStored) store = nullptr;
+      progress->Step();
+    }
+    progress->End();
+    store_ = std::move(store);
+    if (store_ != nullptr) Close();
+  } else if (options.rules == nullptr) {
+    for (uint64_t i = 0; i < samples.size(); ++i) finder.Add(Run(i, {}).views);
   }
-  progress->End();
-  store_ = std::move(store);
+  if (options.rules == nullptr) rules_ = finder.Rules();
+}
+
+void Reference::Close() {
   sessions_ = nullptr;
   session_model_ = {};
   model_.Forget();
@@ -98,16 +124,31 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
   return outputs;
 }
 
-void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
-                const std::vector<OutputView>& outputs, const std::string& sample,
-                const CheckOptions& options, ModelErrors* errors) {
-  errors->outputs.resize(names.size());
-  for (size_t i = 0; i < names.size(); ++i) {
-    OutputError& output = errors->outputs[i];
-    output.name = names[i];
-    SampleError found = CompareOutput(reference.views[i], outputs[i], sample, options.tolerance, &output);
-    if (options.per_sample) output.samples.push_back(std::move(found));
+std::vector<Difference> CompareAll(const Judging& judging, const RunOutputs& reference,
+                                   const std::vector<OutputView>& outputs, const std::string& sample) {
+  std::vector<Difference> differences;
+  for (size_t i = 0; i < judging.names.size(); ++i) {
+    const OutputRule* rule = judging.rules.empty() ? nullptr : &judging.rules[i];
+    differences.push_back(
+        CompareOutput(reference.views[i], outputs[i], sample, judging.options.tolerance, rule));
   }
+  return differences;
+}
+
+bool AddDraws(const Judging& judging, const std::vector<std::vector<Difference>>& draws,
+              const std::string& sample, ModelErrors* errors) {
+  errors->outputs.resize(judging.names.size());
+  bool right = true;
+  for (size_t i = 0; i < judging.names.size(); ++i) {
+    OutputError& output = errors->outputs[i];
+    output.name = judging.names[i];
+    std::vector<Difference> of_output;
+    for (const auto& draw : draws) of_output.push_back(draw[i]);
+    SampleError found = AddSample(of_output, sample, &output);
+    right = right && found.right;
+    if (judging.options.per_sample) output.samples.push_back(std::move(found));
+  }
+  return right;
 }
 
 void Conclude(ModelErrors* errors) {
@@ -127,14 +168,17 @@ Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_
   SessionOptions session = SessionOptionsOf(options, beside_another);
   session.taps = &rounder_;
   sessions_ = std::make_unique<SessionCache>(session_model_, session, same_shapes);
+  rounder_.seed = options.seed;
 }
 
-std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
+std::optional<RunOutputs> Candidate::Run(const Sample& sample) { return Run(sample, 0); }
+
+std::optional<RunOutputs> Candidate::Run(const Sample& sample, size_t draw) {
   if (!errors.failure.empty()) return std::nullopt;
-  rounder_.BeginSample(sample.name);
+  rounder_.BeginSample(sample.name, draw);
   RunOutputs outputs;
   outputs.sample = std::make_shared<Sample>(EmulatedInputs(sample, inputs_));
-  if (ranges_) ranges_->BeginSample(*outputs.sample);
+  if (ranges_ && draw == 0) ranges_->BeginSample(*outputs.sample);
   try {
     Session& session = sessions_->For(*outputs.sample);
     outputs.values = session.Run(*outputs.sample);
@@ -147,13 +191,30 @@ std::optional<RunOutputs> Candidate::Run(const Sample& sample) {
     errors.failure_sample = sample.name;
     return std::nullopt;
   }
-  if (ranges_) ranges_->EndSample();
+  if (ranges_ && draw == 0) ranges_->EndSample();
   return outputs;
 }
 
-void Candidate::Compare(const std::vector<std::string>& names, const RunOutputs& reference,
-                        const RunOutputs& outputs, const CheckOptions& options) {
-  CompareAll(names, reference, outputs.views, outputs.sample->name, options, &errors);
+bool Candidate::Compare(const Judging& judging, const RunOutputs& reference, const RunOutputs& outputs,
+                        const Sample& sample, bool draws) {
+  std::vector<std::vector<Difference>> found = {CompareAll(judging, reference, outputs.views, sample.name)};
+  const auto undecided = [&] {
+    for (size_t output = 0; output < judging.names.size(); ++output) {
+      std::vector<double> distances;
+      for (const auto& draw : found) distances.push_back(draw[output].distance);
+      if (NeedsAnother(distances, kSure)) return true;
+    }
+    return false;
+  };
+  const auto* known = judging.options.close_samples;
+  const bool close = known != nullptr && std::ranges::find(*known, sample.name) != known->end();
+  while (draws && (undecided() || (close && found.size() < kMostDraws))) {
+    const std::optional<RunOutputs> other = Run(sample, found.size());
+    if (!other) return false;
+    found.push_back(CompareAll(judging, reference, other->views, sample.name));
+  }
+  if (found.size() > 1) errors.close_samples.push_back(sample.name);
+  return AddDraws(judging, found, sample.name, &errors);
 }
 
 void Candidate::Finish(const std::function<bool(const std::string&, bool)>& finite_before) {

@@ -8,6 +8,7 @@
 
 #include "halfsafe/check.h"
 #include "runtime/session_cache.h"
+#include "verify/compare.h"
 #include "verify/emulate.h"
 #include "verify/output_store.h"
 #include "verify/stored_ranges.h"
@@ -53,25 +54,42 @@ class Reference {
   Reference(const Model& original, const CheckOptions& options, bool same_shapes,
             bool beside_another = false);
   const std::vector<std::string>& names() const { return names_; }
-  /// Runs all samples now and lets go of the model: what they gave is kept in a temporary file. Does nothing
-  /// where it is remembered anyway.
-  void RunAhead(const SampleSource& samples, Progress* progress);
+  /// Finds what the outputs are judged by, where the options don't say: from all samples, which run now where
+  /// their outputs are not remembered. What they give is kept in a temporary file, and the model let go of;
+  /// but outputs that take very much are computed again, unless memory may not hold the model beside another.
+  void RunAhead(const SampleSource& samples, const CheckOptions& options, Progress* progress);
+  /// By what the outputs are judged, in the order of names(); empty before RunAhead and without the options'.
+  const std::vector<OutputRule>& rules() const { return rules_; }
   RunOutputs Run(uint64_t index, const Sample& sample);
 
  private:
+  void Close();
+
   const Model& model_;
   const bool allow_nan_;
   const KeptOutputs* kept_;
   std::unique_ptr<OutputStore> store_;
   std::vector<std::string> names_;
+  std::vector<OutputRule> rules_;
   SessionModel session_model_;
   std::unique_ptr<SessionCache> sessions_;
 };
 
-/// Adds a sample's outputs to `errors`, one entry for each of `names`.
-void CompareAll(const std::vector<std::string>& names, const RunOutputs& reference,
-                const std::vector<OutputView>& outputs, const std::string& sample,
-                const CheckOptions& options, ModelErrors* errors);
+/// What is compared with a reference, and by what.
+struct Judging {
+  const std::vector<std::string>& names;  ///< Of the outputs.
+  const std::vector<OutputRule>& rules;   ///< One for each name, or none at all.
+  const CheckOptions& options;
+};
+
+/// How each of a run's outputs differs from the reference's.
+std::vector<Difference> CompareAll(const Judging& judging, const RunOutputs& reference,
+                                   const std::vector<OutputView>& outputs, const std::string& sample);
+
+/// Adds a sample to `errors`, one entry for each output: what each run showed, under one rounding after the
+/// other. Returns whether all are right.
+bool AddDraws(const Judging& judging, const std::vector<std::vector<Difference>>& draws,
+              const std::string& sample, ModelErrors* errors);
 
 /// Says in `errors`, once all samples have run, whether they are those of a right model, and where it isn't
 /// finite.
@@ -87,8 +105,10 @@ class Candidate {
   /// Runs one sample. Once a run fails, `errors.failure` says why and no further sample is run; nothing is
   /// returned.
   std::optional<RunOutputs> Run(const Sample& sample);
-  void Compare(const std::vector<std::string>& names, const RunOutputs& reference, const RunOutputs& outputs,
-               const CheckOptions& options);
+  /// Adds what a run of `sample` showed, rounded to the nearest, to `errors`. With `draws` and near the
+  /// tolerance, further runs under other roundings count too. Returns whether the sample is right.
+  bool Compare(const Judging& judging, const RunOutputs& reference, const RunOutputs& outputs,
+               const Sample& sample, bool draws);
   /// Completes `errors`. `finite_before` tells whether a tensor has no infinite (or no NaN) values in FP32.
   void Finish(const std::function<bool(const std::string& tensor, bool nan)>& finite_before);
   /// Whether any tensor stopped being finite.
@@ -101,6 +121,8 @@ class Candidate {
   ModelErrors errors;
 
  private:
+  std::optional<RunOutputs> Run(const Sample& sample, size_t draw);
+
   const Model& model_;
   std::vector<InputSpec> inputs_;
   Rounder rounder_;

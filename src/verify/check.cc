@@ -129,6 +129,7 @@ struct Entrant {
   const char* name;
   const Model* model;
   std::vector<Recorder*> recorders;
+  bool draws = false;   ///< Whether it is judged under several roundings near the tolerance.
   bool ranges = false;  ///< Whether its tensors' ranges are wanted.
   std::unique_ptr<Candidate> candidate = nullptr;
 };
@@ -187,7 +188,8 @@ class Course {
   void RunOne(Entrant* entrant, const Sample& sample, const std::shared_future<RunOutputs>& expected) {
     const std::optional<RunOutputs> outputs = entrant->candidate->Run(sample);
     if (!outputs) return;
-    entrant->candidate->Compare(reference_.names(), expected.get(), *outputs, options_);
+    const Judging judging{reference_.names(), reference_.rules(), options_};
+    entrant->candidate->Compare(judging, expected.get(), *outputs, sample, entrant->draws);
     for (Recorder* recorder : entrant->recorders) recorder->Add(reference_.names(), *outputs);
   }
 
@@ -246,15 +248,15 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   Recorder save_fixed(folder, "fixed");
   std::vector<Entrant> entrants;
   if (plain_model) entrants.push_back({"fp16", &*plain_model, {&save_plain}});
-  entrants.push_back({"fixed", &fixed, {&save_fixed}, options.fixed_ranges});
+  entrants.push_back({"fixed", &fixed, {&save_fixed}, true, options.fixed_ranges});
   if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
 
   const bool one_at_a_time = OneAtATime(original, options);
   const bool at_once = !one_at_a_time && entrants.size() > 1 && ServesTwoSessions(options.threads);
   Reference reference(original, options, same_shapes, at_once);
+  reference.RunAhead(samples, options, progress);
   Course course(original, samples, options, same_shapes, &reference, &save_reference, progress);
   if (one_at_a_time) {
-    reference.RunAhead(samples, progress);
     for (Entrant& entrant : entrants)
       course.Run(fmt::format("check {}", entrant.name), std::span(&entrant, 1), false);
   } else {
@@ -268,12 +270,16 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   Blame(original, samples, options, entrants);
   CheckResult result;
   result.samples = samples.size();
+  result.rules = reference.rules();
   result.fixed_ranges = entrants.back().candidate->Ranges();
   result.fixed = std::move(entrants.back().candidate->errors);
   if (plain_model) result.plain = std::move(entrants.front().candidate->errors);
   if (plain_is_fixed) result.plain = result.fixed;
-  if (options.provider != Provider::kCpu)
-    CheckOnDevice(whole_original, whole_fixed, samples, options, progress, &result);
+  if (options.provider != Provider::kCpu) {
+    CheckOptions there = options;
+    there.rules = &result.rules;
+    CheckOnDevice(whole_original, whole_fixed, samples, there, progress, &result);
+  }
   return result;
 }
 

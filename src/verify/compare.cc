@@ -8,22 +8,19 @@
 
 #include "data/array.h"
 #include "halfsafe/half.h"
+#include "verify/draws.h"
+#include "verify/output_rules.h"
 
 namespace halfsafe {
 namespace {
 
-double ValueAt(const TensorView& view, size_t i) {
-  switch (view.dtype) {
-    case DType::kFloat:
-      return static_cast<const float*>(view.data)[i];
-    case DType::kDouble:
-      return static_cast<const double*>(view.data)[i];
-    case DType::kFloat16:
-      return HalfValue(static_cast<const uint16_t*>(view.data)[i]);
-    default:
-      return Bfloat16Value(static_cast<const uint16_t*>(view.data)[i]);
-  }
-}
+/// A tolerance or a norm that is zero: distances from it are large, and not infinite.
+constexpr double kSmallest = 1e-12;
+/// How many times further off than the whole a single index may be. What sums leave in single values spreads:
+/// the largest of thousands lies four to five times past their mean.
+constexpr double kIndexRoom = 5.0;
+/// What is a smaller share of the largest is judged by this share of it.
+constexpr double kLeastShare = 0.1;
 
 /// Sums over one sample's output, all tensors of a sequence together.
 struct OutputSums {
@@ -32,7 +29,13 @@ struct OutputSums {
   uint64_t compared = 0, new_nonfinite = 0, changed_nonfinite = 0;
 };
 
-void AddTensor(const TensorView& reference, const TensorView& output, double rtol, OutputSums* total) {
+/// Squares of what one slot of a rule holds.
+struct SlotSums {
+  double difference2 = 0.0, reference2 = 0.0;
+};
+
+void AddTensor(const TensorView& reference, const TensorView& output, double rtol,
+               const std::vector<uint32_t>& slots, OutputSums* total, std::vector<SlotSums>* by_slot) {
   OutputSums& sums = *total;
   for (size_t i = 0; i < reference.count; ++i) {
     const double expected = ValueAt(reference, i);
@@ -56,41 +59,105 @@ void AddTensor(const TensorView& reference, const TensorView& output, double rto
     sums.max_abs = std::max(sums.max_abs, difference);
     sums.max_reference = std::max(sums.max_reference, std::fabs(expected));
     sums.needed_atol = std::max(sums.needed_atol, difference - rtol * std::fabs(expected));
+    const uint32_t slot = slots.empty() ? kNoSlot : slots[i % slots.size()];
+    if (slot == kNoSlot) continue;
+    (*by_slot)[slot].difference2 += difference * difference;
+    (*by_slot)[slot].reference2 += expected * expected;
   }
 }
 
-SampleError CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
-                          const Tolerance& tolerance, OutputError* error) {
+/// The indices of an output as numpy writes them: along `axis` those of `ranges`, and everything along
+/// others.
+std::string Where(const std::string& output, size_t rank, int axis, const std::vector<IndexRange>& ranges) {
+  std::vector<std::string> texts;
+  for (const IndexRange& range : ranges) {
+    texts.push_back(range.end - range.begin == 1 ? fmt::format("{}", range.begin)
+                                                 : fmt::format("{}:{}", range.begin, range.end));
+  }
+  std::vector<std::string> all(rank, ":");
+  all[static_cast<size_t>(axis)] =
+      texts.size() == 1 ? texts.front() : fmt::format("[{}]", fmt::join(texts, ", "));
+  return fmt::format("{}[{}]", output, fmt::join(all, ", "));
+}
+
+/// Judges the parts of an output, and single indices of theirs, by what FP32 has there and elsewhere.
+class PartJudge {
+ public:
+  PartJudge(const OutputRule& rule, double tolerance, size_t rank, const std::string& sample)
+      : rule_(rule), tolerance_(tolerance), rank_(rank), sample_(sample) {}
+
+  void Judge(const std::vector<SlotSums>& slots, Difference* difference) {
+    const size_t indices = slots.size() / rule_.parts.size();
+    for (size_t i = 0; i < rule_.parts.size(); ++i) {
+      const OutputPart& part = rule_.parts[i];
+      SlotSums all;
+      for (size_t index = 0; index < indices; ++index) {
+        const SlotSums& slot = slots[i * indices + index];
+        all.difference2 += slot.difference2;
+        all.reference2 += slot.reference2;
+        const auto at = static_cast<int64_t>(index);
+        Look(slot, part.largest_index, kIndexRoom, rule_.index_axis, {{at, at + 1}}, difference);
+      }
+      if (rule_.parts.size() > 1) Look(all, part.largest, 1.0, rule_.axis, part.ranges, difference);
+    }
+  }
+
+ private:
+  void Look(const SlotSums& sums, double largest, double room, int axis,
+            const std::vector<IndexRange>& ranges, Difference* difference) const {
+    // What FP32 never shows has no scale.
+    if (largest == 0.0) return;
+    const double error = std::sqrt(sums.difference2), reference = std::sqrt(sums.reference2);
+    const double allowed = room * tolerance_ * std::max(reference, kLeastShare * largest);
+    const double distance = error / std::max(allowed, kSmallest * largest);
+    std::optional<PartError>& worst = difference->worst_part;
+    if (worst && distance * worst->allowed <= worst->error) return;
+    worst = {Where(rule_.output, rank_, axis, ranges), error, reference, allowed, sample_};
+    difference->distance = std::max(difference->distance, distance);
+  }
+
+  const OutputRule& rule_;
+  const double tolerance_;
+  const size_t rank_;
+  const std::string& sample_;
+};
+
+void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
+                   const Tolerance& tolerance, const OutputRule* rule, Difference* difference) {
   OutputSums sums;
+  std::vector<uint32_t> slots;
+  std::vector<SlotSums> by_slot;
+  if (rule != nullptr && !reference.sequence) {
+    slots = SlotsOf(*rule, reference.tensors.front().shape);
+    if (!slots.empty()) by_slot.resize(SlotCount(*rule, reference.tensors.front().shape));
+  }
   for (size_t i = 0; i < reference.tensors.size(); ++i)
-    AddTensor(reference.tensors[i], output.tensors[i], tolerance.rtol.value_or(0.0), &sums);
+    AddTensor(reference.tensors[i], output.tensors[i], tolerance.rtol.value_or(0.0), slots, &sums, &by_slot);
   // An output that is all zero in FP32 has no relative error; any difference counts as a whole.
   double rel_l2 = sums.reference2 > 0.0    ? std::sqrt(sums.difference2 / sums.reference2)
                   : sums.difference2 > 0.0 ? 1.0
                                            : 0.0;
   if (sums.new_nonfinite > 0) rel_l2 = INFINITY;
-  if (rel_l2 > error->rel_l2 || error->rel_l2_sample.empty()) {
-    error->rel_l2 = rel_l2;
-    error->rel_l2_sample = sample;
+  difference->rel_l2 = rel_l2;
+  difference->new_nonfinite = sums.new_nonfinite;
+  difference->max_abs = sums.max_abs;
+  if (sums.max_reference > 0.0) difference->max_rel = sums.max_abs / sums.max_reference;
+  if (sums.compared > 0) difference->mean_abs = sums.difference / static_cast<double>(sums.compared);
+  if (sums.reference2 > 0.0 && sums.output2 > 0.0)
+    difference->cosine = sums.dot / std::sqrt(sums.reference2) / std::sqrt(sums.output2);
+  difference->needed_atol = sums.needed_atol;
+  if (!by_slot.empty())
+    PartJudge(*rule, tolerance.rel_l2, reference.tensors.front().shape.size(), sample)
+        .Judge(by_slot, difference);
+  difference->distance = std::max(difference->distance, rel_l2 / std::max(tolerance.rel_l2, kSmallest));
+  if (tolerance.rtol || tolerance.atol) {
+    const double atol = std::max(tolerance.atol.value_or(0.0), kSmallest);
+    difference->distance = std::max(difference->distance, sums.needed_atol / atol);
   }
-  error->new_nonfinite += sums.new_nonfinite;
-  if (sums.changed_nonfinite > 0) {
-    error->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}",
-                                 sums.changed_nonfinite, sample);
-  }
-  error->max_abs = std::max(error->max_abs, sums.max_abs);
-  if (sums.max_reference > 0.0) error->max_rel = std::max(error->max_rel, sums.max_abs / sums.max_reference);
-  if (sums.compared > 0)
-    error->mean_abs = std::max(error->mean_abs, sums.difference / static_cast<double>(sums.compared));
-  if (sums.reference2 > 0.0 && sums.output2 > 0.0) {
-    error->cosine = std::min(error->cosine, sums.dot / std::sqrt(sums.reference2) / std::sqrt(sums.output2));
-  }
-  error->needed_atol = std::max(error->needed_atol, sums.needed_atol);
-  const bool element_wise = tolerance.rtol.has_value() || tolerance.atol.has_value();
-  const bool elements_fit = !element_wise || sums.needed_atol <= tolerance.atol.value_or(0.0);
-  const bool right =
-      rel_l2 <= tolerance.rel_l2 && elements_fit && sums.new_nonfinite == 0 && sums.changed_nonfinite == 0;
-  return {sample, rel_l2, sums.max_abs, sums.new_nonfinite, 0, 0.0, right};
+  if (sums.changed_nonfinite == 0) return;
+  difference->distance = INFINITY;
+  difference->problem = fmt::format("{} values that are not finite in FP32 are others here, in sample {}",
+                                    sums.changed_nonfinite, sample);
 }
 
 /// Elements that differ; of those that are packed into bytes, the bytes.
@@ -109,16 +176,13 @@ uint64_t CountFlips(const TensorView& reference, const TensorView& output) {
   return flips;
 }
 
-SampleError CompareExactly(const OutputView& reference, const OutputView& output, uint64_t count,
-                           const std::string& sample, const Tolerance& tolerance, OutputError* error) {
-  uint64_t flips = 0;
+void CompareExactly(const OutputView& reference, const OutputView& output, const Tolerance& tolerance,
+                    Difference* difference) {
   for (size_t i = 0; i < reference.tensors.size(); ++i)
-    flips += CountFlips(reference.tensors[i], output.tensors[i]);
-  error->flips += flips;
-  const double share = count == 0 ? 0.0 : static_cast<double>(flips) / static_cast<double>(count);
-  if (share > error->flip_share || error->rel_l2_sample.empty()) error->rel_l2_sample = sample;
-  error->flip_share = std::max(error->flip_share, share);
-  return {sample, 0.0, 0.0, 0, flips, share, share <= tolerance.max_flips};
+    difference->flips += CountFlips(reference.tensors[i], output.tensors[i]);
+  if (difference->flips == 0) return;
+  difference->flip_share = static_cast<double>(difference->flips) / static_cast<double>(difference->count);
+  difference->distance = difference->flip_share / std::max(tolerance.max_flips, kSmallest);
 }
 
 std::string Describe(const OutputView& view) {
@@ -144,31 +208,79 @@ std::string Mismatch(const OutputView& reference, const OutputView& output, cons
   return "";
 }
 
+bool Right(double distance) { return distance <= 1.0; }
+
 }  // namespace
 
-SampleError CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
-                          const Tolerance& tolerance, OutputError* error) {
-  uint64_t count = 0;
+double ValueAt(const TensorView& view, size_t i) {
+  switch (view.dtype) {
+    case DType::kFloat:
+      return static_cast<const float*>(view.data)[i];
+    case DType::kDouble:
+      return static_cast<const double*>(view.data)[i];
+    case DType::kFloat16:
+      return HalfValue(static_cast<const uint16_t*>(view.data)[i]);
+    default:
+      return Bfloat16Value(static_cast<const uint16_t*>(view.data)[i]);
+  }
+}
+
+Difference CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
+                         const Tolerance& tolerance, const OutputRule* rule) {
+  Difference difference;
   for (const TensorView& tensor : reference.tensors) {
-    count += tensor.count;
-    error->dtype = tensor.dtype;
+    difference.count += tensor.count;
+    difference.dtype = tensor.dtype;
   }
-  error->count += count;
-  if (const std::string problem = Mismatch(reference, output, sample); !problem.empty()) {
-    error->right = false;
-    error->rel_l2_sample = sample;
-    error->problem = problem;
-    error->rel_l2 = error->max_abs = error->max_rel = error->mean_abs = error->needed_atol = INFINITY;
-    error->cosine = NAN;
-    error->flips += count;
-    error->flip_share = 1.0;
-    return {sample, INFINITY, INFINITY, 0, 0, 1.0, false};
+  if (std::string problem = Mismatch(reference, output, sample); !problem.empty()) {
+    difference.problem = std::move(problem);
+    difference.distance = difference.rel_l2 = difference.max_abs = difference.max_rel = difference.mean_abs =
+        difference.needed_atol = INFINITY;
+    difference.cosine = NAN;
+    difference.flips = difference.count;
+    difference.flip_share = 1.0;
+    return difference;
   }
-  SampleError found = IsFloat(error->dtype)
-                          ? CompareFloats(reference, output, sample, tolerance, error)
-                          : CompareExactly(reference, output, count, sample, tolerance, error);
-  error->right = error->right && found.right;
-  return found;
+  if (IsFloat(difference.dtype)) {
+    CompareFloats(reference, output, sample, tolerance, rule, &difference);
+  } else {
+    CompareExactly(reference, output, tolerance, &difference);
+  }
+  return difference;
+}
+
+SampleError AddSample(const std::vector<Difference>& draws, const std::string& sample, OutputError* error) {
+  const Difference& nearest = draws.front();
+  std::vector<double> distances;
+  for (const Difference& draw : draws) {
+    distances.push_back(draw.distance);
+    error->worst_draw = std::max(error->worst_draw, draw.distance);
+    error->on_edge = error->on_edge || Right(draw.distance) != Right(nearest.distance);
+    const auto past = [](const PartError& part) { return part.error / part.allowed; };
+    if (draw.worst_part && (!error->worst_part || past(*draw.worst_part) > past(*error->worst_part)))
+      error->worst_part = draw.worst_part;
+  }
+  const double distance = RootMeanSquare(distances);
+  if (error->distance_sample.empty() || distance > error->distance) {
+    error->distance = distance;
+    error->distance_sample = sample;
+    error->draws = draws.size();
+  }
+  error->dtype = nearest.dtype;
+  error->count += nearest.count;
+  error->rel_l2 = std::max(error->rel_l2, nearest.rel_l2);
+  error->max_abs = std::max(error->max_abs, nearest.max_abs);
+  error->max_rel = std::max(error->max_rel, nearest.max_rel);
+  error->mean_abs = std::max(error->mean_abs, nearest.mean_abs);
+  error->needed_atol = std::max(error->needed_atol, nearest.needed_atol);
+  if (nearest.cosine < error->cosine || std::isnan(nearest.cosine)) error->cosine = nearest.cosine;
+  error->new_nonfinite += nearest.new_nonfinite;
+  error->flips += nearest.flips;
+  error->flip_share = std::max(error->flip_share, nearest.flip_share);
+  if (!nearest.problem.empty()) error->problem = nearest.problem;
+  error->right = error->right && Right(distance);
+  return {sample,        distance,           nearest.rel_l2, nearest.max_abs, nearest.new_nonfinite,
+          nearest.flips, nearest.flip_share, Right(distance)};
 }
 
 }  // namespace halfsafe

@@ -21,7 +21,7 @@ OutputView ViewOf(const std::vector<float>& values) {
 
 OutputError Compared(const std::vector<float>& reference, const std::vector<float>& output) {
   OutputError error;
-  CompareOutput(ViewOf(reference), ViewOf(output), "sample", {}, &error);
+  AddSample({CompareOutput(ViewOf(reference), ViewOf(output), "sample", {}, nullptr)}, "sample", &error);
   return error;
 }
 

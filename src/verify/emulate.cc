@@ -15,6 +15,7 @@
 #include "model/op_traits.h"
 #include "model/walk.h"
 #include "observe/observer.h"
+#include "verify/draws.h"
 
 namespace halfsafe {
 namespace {
@@ -180,7 +181,7 @@ bool UnroundWeight(const Model& unrounded, const GraphIndex& index, const Tensor
 
 void Rounder::Process(const Tap& tap) {
   Round(tap);
-  if (observer == nullptr) return;
+  if (observer == nullptr || draw_ != 0) return;
   Tap stored = tap;
   stored.input = tap.output;
   observer->Process(stored);
@@ -197,12 +198,15 @@ void Rounder::Round(const Tap& tap) {
   const auto* input = static_cast<const float*>(tap.input);
   auto* output = static_cast<float*>(tap.output);
   std::atomic<bool> finite{true};
+  const bool dithered = draw_ > 0 && !tensor.weight;
+  const uint32_t stream = dithered ? DitherStream(seed, draw_, tap.id) : 0;
   const auto round = [&](size_t task) {
     const size_t begin = task * kTask;
     const size_t size = std::min(kTask, tap.count - begin);
-    const bool good = tensor.dtype == DType::kFloat16
-                          ? RoundValuesToHalf(input + begin, size, output + begin)
-                          : RoundValuesToBfloat16(input + begin, size, output + begin);
+    if (dithered) Dither(input + begin, begin, size, tensor.dtype, stream, output + begin);
+    const float* values = dithered ? output + begin : input + begin;
+    const bool good = tensor.dtype == DType::kFloat16 ? RoundValuesToHalf(values, size, output + begin)
+                                                      : RoundValuesToBfloat16(values, size, output + begin);
     if (!good) finite = false;
   };
   const size_t tasks = (tap.count + kTask - 1) / kTask;
@@ -226,7 +230,7 @@ SessionModel EmulateHalf(const Model& typed, Rounder* rounder, WidenedWeights* s
   for (const TensorInfo& tensor : index.tensors()) {
     const bool rounded = NeedsRounding(index, tensor);
     if (rounded || (all_floats && IsVisible(tensor)))
-      rounder->tensors.push_back({tensor.name, rounded ? tensor.dtype : DType::kFloat, "", "", 0});
+      rounder->tensors.push_back({tensor.name, rounded ? tensor.dtype : DType::kFloat, "", "", 0, false});
   }
   WeightOptions weights;
   weights.feed = feed;
@@ -249,7 +253,7 @@ SessionModel EmulateHalfSwitchable(const Model& unrounded, const Model& typed, R
                         IsSixteenBit(tensor.dtype);
     if (!weight && !NeedsRounding(index, tensor)) continue;
     if (weight && !UnroundWeight(unrounded, unrounded_index, tensor, &session)) continue;
-    rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0});
+    rounder->tensors.push_back({tensor.name, tensor.dtype, "", "", 0, weight});
   }
   InsertRounding(index, *rounder, &session);
   return session;

@@ -20,22 +20,30 @@ struct RoundedTensor {
   std::string inf_sample;         ///< The first sample that made it infinite; empty when none did.
   std::string nan_sample;
   uint64_t elements = 0;  ///< In the last run.
+  bool weight = false;    ///< Rounded once, when the model was written.
 };
 
 /// Rounds each tapped tensor to its stored type, and remembers where values stopped being finite.
 class Rounder : public TapHandler {
  public:
-  void BeginSample(std::string name) { sample_ = std::move(name); }
+  /// `draw` 0 rounds to the nearest, and others as the seed has it (see kMostDraws).
+  void BeginSample(std::string name, size_t draw) {
+    sample_ = std::move(name);
+    draw_ = draw;
+  }
   void Process(const Tap& tap) override;
 
+  uint64_t seed = 0;                   ///< Of the draws.
   std::vector<RoundedTensor> tensors;  ///< By tap id, in graph order.
   std::vector<bool> enabled;           ///< By tap id: whether to round. Empty: all do.
-  Observer* observer = nullptr;        ///< Sees what became of the tensors, by tap id; may be nullptr.
+  /// Sees what became of the tensors in draw 0, by tap id; may be nullptr.
+  Observer* observer = nullptr;
 
  private:
   void Round(const Tap& tap);
 
   std::string sample_;
+  size_t draw_ = 0;
 };
 
 /// Weights that were turned from 16 bits to FP32, by name: models made from one original share most of them.

@@ -49,10 +49,8 @@ bool Judge::RightOn(uint64_t index, Candidate* candidate) {
   const Sample sample = samples_.Read(index);
   const std::optional<RunOutputs> outputs = candidate->Run(sample);
   if (!outputs) return false;
-  const RunOutputs expected = reference_.Run(index, sample);
-  candidate->Compare(reference_.names(), expected, *outputs, options_);
-  const std::vector<OutputError>& errors = candidate->errors.outputs;
-  return std::all_of(errors.begin(), errors.end(), [](const OutputError& error) { return error.right; });
+  const Judging judging{reference_.names(), reference_.rules(), options_};
+  return candidate->Compare(judging, reference_.Run(index, sample), *outputs, sample, true);
 }
 
 void Judge::Prefer(uint64_t index) {

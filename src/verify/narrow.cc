@@ -59,7 +59,7 @@ class Narrower : public ProbeTrial {
     if (!is_new) return known->second;
     progress_->Step();
     ++runs_;
-    if (SurelyFails(entries)) return false;
+    if (!Fits(entries, kAim)) return false;
     ++checks;
     Plan changed = narrow_;
     Set(&changed, entries, Precision::kFp32);
@@ -86,7 +86,9 @@ class Narrower : public ProbeTrial {
 }  // namespace
 
 Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-                 const CheckOptions& options, std::optional<double> seconds, Progress* progress) {
+                 const CheckOptions& the_options, std::optional<double> seconds, Progress* progress) {
+  CheckOptions options = the_options;
+  options.rules = &check.rules;
   Narrowing result;
   const std::vector<size_t> entries = WideForTheirError(*plan);
   result.minimal = entries.empty();
@@ -99,9 +101,18 @@ Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples,
   Judge judge(original, samples, options, probe.hardest());
   Narrower narrower(original, narrow, seconds, start, &judge, &probe, progress);
   const Minimum minimum = Minimize(entries, (entries.size() + 1) / 2, &narrower);
-  const std::set<size_t> left(minimum.left.begin(), minimum.left.end());
-  for (auto& [entry, part] : OwnParts(&probe, left, kMostParts))
-    plan->nodes[entry].evidence = std::move(part);
+  std::set<size_t> left(minimum.left.begin(), minimum.left.end());
+  OwnParts parts = FindOwnParts(&probe, left, kMostParts);
+  // What each of them does is less than what the draws differ by; perhaps it is so of all of them.
+  if (!parts.within_spread.empty() && parts.within_spread.size() < left.size()) {
+    std::set<size_t> rest = left;
+    for (const size_t entry : parts.within_spread) rest.erase(entry);
+    if (narrower.Enough({rest.begin(), rest.end()})) {
+      left = std::move(rest);
+      parts = FindOwnParts(&probe, left, kMostParts);
+    }
+  }
+  for (auto& [entry, evidence] : parts.evidence) plan->nodes[entry].evidence = std::move(evidence);
   progress->End();
   for (const size_t entry : entries) {
     if (left.contains(entry)) continue;

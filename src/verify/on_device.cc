@@ -27,12 +27,14 @@ class NativeModel {
   /// Once a run fails, `errors.failure` says why and no further sample is run: a provider may lack an
   /// operator in a type, and that is a finding.
   void Run(const Sample& sample, const std::vector<std::string>& names, const RunOutputs& expected,
-           const CheckOptions& options) {
+           const std::vector<OutputRule>& rules, const CheckOptions& options) {
     if (!errors.failure.empty()) return;
     try {
       const Sample typed = InItsTypes(sample);
       const std::vector<Ort::Value> values = sessions_->For(typed).Run(typed);
-      CompareAll(names, expected, Views(values, names), sample.name, options, &errors);
+      const Judging judging{names, rules, options};
+      AddDraws(judging, {CompareAll(judging, expected, Views(values, names), sample.name)}, sample.name,
+               &errors);
     } catch (const Error& error) {
       if (error.code() != ExitCode::kBadInput) throw;
       errors.failure = error.what();
@@ -82,8 +84,8 @@ void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const 
     ThrowIfInterrupted();
     const Sample sample = samples.Read(i);
     const RunOutputs expected = reference.Run(i, sample);
-    fixed.Run(sample, reference.names(), expected, options);
-    if (plain) plain->Run(sample, reference.names(), expected, options);
+    fixed.Run(sample, reference.names(), expected, reference.rules(), options);
+    if (plain) plain->Run(sample, reference.names(), expected, reference.rules(), options);
     progress->Step();
   }
   progress->End();

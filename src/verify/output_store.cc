@@ -10,6 +10,7 @@ void OutputStore::Add(const std::vector<OutputView>& outputs) {
     for (const TensorView& tensor : output.tensors) {
       const std::span bytes(static_cast<const std::byte*>(tensor.data), tensor.size);
       stored.tensors.push_back({tensor.dtype, tensor.shape, file_.Append(bytes), bytes.size()});
+      bytes_ += bytes.size();
     }
   }
 }

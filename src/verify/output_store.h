@@ -16,6 +16,8 @@ class OutputStore {
   void Add(const std::vector<OutputView>& outputs);
   /// Those of sample `index`, counted from 0 in the order in which they were added.
   std::vector<OutputValue> Read(uint64_t index) const;
+  /// What all of them take.
+  uint64_t bytes() const { return bytes_; }
 
  private:
   struct StoredTensor {
@@ -30,6 +32,7 @@ class OutputStore {
   };
 
   ScratchFile file_;
+  uint64_t bytes_ = 0;
   std::vector<std::vector<StoredOutput>> samples_;
 };
 

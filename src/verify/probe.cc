@@ -11,9 +11,15 @@
 #include "plan/work.h"
 #include "runtime/written_out.h"
 #include "verify/compare.h"
+#include "verify/draws.h"
 
 namespace halfsafe {
 namespace {
+
+/// Standard errors by which a distance has to be clear of the tolerance before all draws are made.
+constexpr double kClearChoice = 2.0;
+/// The same for what is chosen: the check, which draws others, is to agree.
+constexpr double kSafe = 3.0;
 
 /// Samples tried to find one that misses the tolerance.
 constexpr uint64_t kSamplesTried = 32;
@@ -21,22 +27,9 @@ constexpr uint64_t kSamplesTried = 32;
 /// Models up to this size are held once more for a second run at the same time.
 constexpr uint64_t kFitsTwice = uint64_t{256} << 20;
 
-/// How far outputs are from the tolerance: 1 is on its edge.
-double FarthestOutput(const std::vector<OutputError>& errors, const Tolerance& tolerance) {
-  constexpr double kSmallest = 1e-12;
-  double worst = 0.0;
-  for (const OutputError& error : errors) {
-    if (error.new_nonfinite > 0 || !error.problem.empty()) return INFINITY;
-    if (!IsFloat(error.dtype)) {
-      worst = std::max(worst, error.flip_share / std::max(tolerance.max_flips, kSmallest));
-      continue;
-    }
-    worst = std::max(worst, error.rel_l2 / std::max(tolerance.rel_l2, kSmallest));
-    if (tolerance.rtol || tolerance.atol)
-      worst = std::max(worst, error.needed_atol / std::max(tolerance.atol.value_or(0.0), kSmallest));
-  }
-  return worst;
-}
+/// Of the draws of probes: others than the check's, which has the last word, so that nothing is fitted to
+/// these; and always the same, so that the plan doesn't turn with the user's seed.
+constexpr uint64_t kOtherSeed = uint64_t{0x5EED} << 32;
 
 /// The original in FP32 with the plan's exponents, where it has some: what is rounded in the plan's model.
 std::optional<Model> Scaled(const Model& original, const Plan& plan) {
@@ -65,14 +58,19 @@ std::vector<int> Originals(const GraphIndex& original, const GraphIndex& typed) 
 
 }  // namespace
 
+bool Measured::SurelyBelow(const Measured& other) const {
+  if (!std::isfinite(other.distance)) return std::isfinite(distance);
+  const double margin = std::hypot(spread, other.spread);
+  return other.distance * other.distance - distance * distance > margin;
+}
+
 uint64_t WorstSample(const SampleSource& samples, const ModelErrors& errors) {
   if (!errors.failure.empty()) return FindSample(samples, errors.failure_sample);
   const OutputError* worst = nullptr;
   for (const OutputError& output : errors.outputs) {
-    if (worst == nullptr || std::pair(!output.right, output.rel_l2) > std::pair(!worst->right, worst->rel_l2))
-      worst = &output;
+    if (worst == nullptr || output.distance > worst->distance) worst = &output;
   }
-  return worst == nullptr ? 0 : FindSample(samples, worst->rel_l2_sample);
+  return worst == nullptr ? 0 : FindSample(samples, worst->distance_sample);
 }
 
 Probe::Probe(const Model& original, const Plan& plan, const SampleSource& samples, uint64_t hardest,
@@ -131,6 +129,7 @@ void Probe::OpenLanes() {
   lanes_ = std::vector<Lane>(two_ ? 2 : 1);
   for (Lane& lane : lanes_) {
     lane.rounder = rounder_;
+    lane.rounder.seed = kOtherSeed;
     SessionOptions session = SessionOptionsOf(options_, two_);
     session.taps = &lane.rounder;
     lane.sessions = std::make_unique<SessionCache>(session_model_, session, true);
@@ -162,10 +161,36 @@ bool Probe::Exact(const std::set<size_t>& entries) const {
   });
 }
 
+/// Adds one more draw, or two where they can run at the same time.
+void Probe::Draw(const Roundings& on, std::vector<double>* draws) {
+  const size_t next = draws->size();
+  const bool both = lanes_.size() > 1 && next > 0 && next + 1 < kMostDraws;
+  std::future<double> beside;
+  if (both) beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], on, next + 1); });
+  draws->push_back(Run(&lanes_[0], on, next));
+  if (both) draws->push_back(beside.get());
+}
+
 double Probe::Distance(const Roundings& on) {
-  const auto [known, is_new] = known_.try_emplace(on, 0.0);
-  if (is_new) known->second = Run(&lanes_[0], on);
-  return known->second;
+  std::vector<double>& draws = known_[on];
+  while (draws.empty() || NeedsAnother(draws, kClearChoice)) Draw(on, &draws);
+  return RootMeanSquare(draws);
+}
+
+bool Probe::Fits(const Roundings& on, double aim) {
+  std::vector<double>& draws = known_[on];
+  while (draws.empty() || (draws.size() < kMostDraws && !SurelyBeyond(draws, aim, kSafe))) Draw(on, &draws);
+  return SurelyWithin(draws, aim, kSafe);
+}
+
+Measured Probe::Measure(const Roundings& on) {
+  std::vector<double>& draws = known_[on];
+  while (draws.size() < kMostDraws && (draws.empty() || std::isfinite(draws.back()))) Draw(on, &draws);
+  const double distance = RootMeanSquare(draws);
+  double variance = 0.0;
+  for (const double draw : draws) variance += std::pow(draw * draw - distance * distance, 2);
+  const auto count = static_cast<double>(draws.size());
+  return {distance, std::sqrt(variance / (count - 1.0) / count)};
 }
 
 void Probe::Expect(const std::vector<Roundings>& likely) {
@@ -174,10 +199,10 @@ void Probe::Expect(const std::vector<Roundings>& likely) {
     return on != likely[0] && !known_.contains(on);
   });
   if (other == likely.end()) return;
-  auto beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], *other); });
-  const double distance = Run(&lanes_[0], likely[0]);
-  known_[likely[0]] = distance;
-  known_[*other] = beside.get();
+  auto beside = std::async(std::launch::async, [&] { return Run(&lanes_[1], *other, 0); });
+  const double distance = Run(&lanes_[0], likely[0], 0);
+  known_[likely[0]] = {distance};
+  known_[*other] = {beside.get()};
 }
 
 void ProbeTrial::Expect(const std::vector<std::vector<size_t>>& next) {
@@ -186,23 +211,23 @@ void ProbeTrial::Expect(const std::vector<std::vector<size_t>>& next) {
   probe_->Expect(likely);
 }
 
-double Probe::Run(Lane* lane, const Roundings& on) const {
+double Probe::Run(Lane* lane, const Roundings& on, size_t draw) const {
   ThrowIfInterrupted();
   lane->rounder.enabled = on;
-  const auto& names = reference_.names();
-  std::vector<OutputError> errors(names.size());
+  lane->rounder.BeginSample(sample_.name, draw);
   Session& session = lane->sessions->For(sample_);
+  const Judging judging{reference_.names(), reference_.rules(), options_};
+  double distance = 0.0;
   try {
     const auto outputs = session.Run(sample_);
-    for (size_t i = 0; i < names.size(); ++i) {
-      CompareOutput(expected_.views[i], View(outputs[i], names[i]), sample_.name, options_.tolerance,
-                    &errors[i]);
-    }
+    for (const Difference& difference :
+         CompareAll(judging, expected_, Views(outputs, judging.names), sample_.name))
+      distance = std::max(distance, difference.distance);
   } catch (const Error& error) {
     if (error.code() != ExitCode::kBadInput) throw;
     return INFINITY;  // These roundings break a node outright.
   }
-  return FarthestOutput(errors, options_.tolerance);
+  return distance;
 }
 
 std::optional<size_t> Probe::EntryOf(int node) const {
@@ -278,23 +303,40 @@ void Probe::MeasureWork() {
   }
 }
 
-std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide, size_t most_runs) {
+OwnParts FindOwnParts(Probe* probe, const std::set<size_t>& wide, size_t most) {
   const auto text = [](double distance) {
     return std::isfinite(distance) ? fmt::format("{:.2g} of the tolerance", distance) : "not finite";
   };
-  const std::string without = text(probe->Distance(probe->Without(wide)));
-  std::map<size_t, std::string> parts;
+  const auto with = [&](const std::set<size_t>& narrow) {
+    std::set<size_t> others;
+    std::ranges::set_difference(wide, narrow, std::inserter(others, others.end()));
+    return probe->Measure(probe->Without(others));
+  };
+  const Measured without = with({});
+  const auto evidence = [&](const Measured& measured, const std::set<size_t>& narrow) {
+    const char* half = probe->half(*narrow.begin()) == Precision::kBf16 ? "BF16" : "FP16";
+    const std::string others = narrow.size() == 1 ? "" : fmt::format(" and {} others", narrow.size() - 1);
+    return fmt::format("{} with it{} in {}, {} without, in sample {}", text(measured.distance), others, half,
+                       text(without.distance), probe->sample());
+  };
+  OwnParts parts;
+  std::set<size_t> together;
   for (const size_t entry : wide) {
-    const char* half = probe->half(entry) == Precision::kBf16 ? "BF16" : "FP16";
-    std::set<size_t> others = wide;
-    others.erase(entry);
-    parts[entry] =
-        parts.size() < most_runs
-            ? fmt::format("{} with it in {}, {} without, in sample {}",
-                          text(probe->Distance(probe->Without(others))), half, without, probe->sample())
-            : fmt::format("{} with it and {} others in {}, {} without, in sample {}", text(probe->worst()),
-                          wide.size() - 1, half, without, probe->sample());
+    if (parts.evidence.size() + parts.within_spread.size() >= most) {
+      together.insert(entry);
+      continue;
+    }
+    const Measured own = with({entry});
+    if (without.SurelyBelow(own)) {
+      parts.evidence[entry] = evidence(own, {entry});
+    } else {
+      parts.within_spread.push_back(entry);
+    }
   }
+  together.insert(parts.within_spread.begin(), parts.within_spread.end());
+  if (together.empty()) return parts;
+  const std::string shared = evidence(with(together), together);
+  for (const size_t entry : together) parts.evidence[entry] = shared;
   return parts;
 }
 

@@ -18,9 +18,20 @@ namespace halfsafe {
 /// Which roundings are on.
 using Roundings = std::vector<bool>;
 
-/// Past the tolerance by more than two sessions of one model differ: the check will find it past too.
-/// Sessions add up in other orders, which turns roundings over: errors of PP-OCR recognition differ by 15%.
+/// Past the tolerance by more than the draws of the check and of a probe, which are others, differ: the check
+/// will find it past too.
 constexpr double kSurelyPast = 1.5;
+
+/// What is looked for, as a share of the tolerance: two sessions of one model differ a little.
+constexpr double kAim = 0.9;
+
+/// A distance from FP32, as the check measures it (docs/rules.md, "Right, and by what").
+struct Measured {
+  double distance = 0.0;  ///< The root mean square over the draws.
+  double spread = 0.0;    ///< The standard error of its square.
+  /// Whether `other` lies further off by more than both leave open.
+  bool SurelyBelow(const Measured& other) const;
+};
 
 /// The sample on which a model failed, or was furthest off, or nearest to it where it is right; the first
 /// where that isn't known.
@@ -54,8 +65,13 @@ class Probe {
   /// The index of the sample that it runs, and its name.
   uint64_t hardest() const { return hardest_; }
   const std::string& sample() const { return sample_name_; }
-  /// The same with these on. Each choice is run once and remembered.
+  /// The same with these on, under as many draws as it takes to tell on which side of the tolerance it is.
+  /// Each run is made once and remembered.
   double Distance(const Roundings& on);
+  /// Whether these are within `aim`, by so much more than the draws differ that other draws will agree.
+  bool Fits(const Roundings& on, double aim);
+  /// The same under all draws.
+  Measured Measure(const Roundings& on);
   /// Where the machine can run two choices at the same time and `likely[0]`, which is asked for next, is not
   /// known: runs it and the next one that isn't.
   void Expect(const std::vector<Roundings>& likely);
@@ -83,7 +99,8 @@ class Probe {
   Ends EndsOf(int tensor) const;
   std::set<size_t> ReadersOf(int form) const;
   void OpenLanes();
-  double Run(Lane* lane, const Roundings& on) const;
+  void Draw(const Roundings& on, std::vector<double>* draws);
+  double Run(Lane* lane, const Roundings& on, size_t draw) const;
 
   const CheckOptions& options_;
   const Plan& plan_;
@@ -108,13 +125,20 @@ class Probe {
   double worst_ = 0.0;
   uint64_t hardest_ = 0;
   std::string sample_name_;
-  std::unordered_map<Roundings, double> known_;  ///< Distances on the sample.
+  std::unordered_map<Roundings, std::vector<double>> known_;  ///< Distances on the sample, by draw.
 };
 
-/// Evidence that each of the entries `wide`, which are in FP32 for their error, belongs there: how far the
-/// outputs of the probe's sample are from the tolerance with that entry alone in 16 bits, and without. A run
-/// each, so of very many only the first are told apart.
-std::map<size_t, std::string> OwnParts(Probe* probe, const std::set<size_t>& wide, size_t most_runs);
+/// What entries that are in FP32 for their error do there.
+struct OwnParts {
+  /// Evidence by entry: how far the outputs of the probe's sample are from the tolerance with that entry
+  /// alone in 16 bits, and without; of entries that are within the spread each, together.
+  std::map<size_t, std::string> evidence;
+  std::vector<size_t> within_spread;  ///< Those that lower the distance by no more than the draws differ.
+};
+
+/// Finds these for the entries `wide`. All draws for each, so of very many only the first `most` are told
+/// apart.
+OwnParts FindOwnParts(Probe* probe, const std::set<size_t>& wide, size_t most);
 
 /// Tries sets of plan entries in FP32 by running the probe with them.
 class ProbeTrial : public Trial {
@@ -122,6 +146,7 @@ class ProbeTrial : public Trial {
   explicit ProbeTrial(Probe* probe) : probe_(probe) {}
   void Expect(const std::vector<std::vector<size_t>>& next) override;
   double Distance(const std::vector<size_t>& entries) { return probe_->Distance(With(entries)); }
+  bool Fits(const std::vector<size_t>& entries, double aim) { return probe_->Fits(With(entries), aim); }
   /// Whether the check will fail with these, as far as the probe can tell.
   bool SurelyFails(const std::vector<size_t>& entries) {
     return Distance(entries) > kSurelyPast && probe_->Exact({entries.begin(), entries.end()});

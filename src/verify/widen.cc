@@ -19,8 +19,6 @@ constexpr int kMostSplits = 10;
 /// back.
 constexpr size_t kMostPrunes = 16;
 constexpr double kPruneTo = 0.75;
-/// What the remaining roundings may add up to, as a share of the tolerance: estimates are not exact.
-constexpr double kAim = 0.9;
 /// A cost (see Probe::Cost) that is not worth more runs to lower.
 constexpr double kCheapEnough = 0.1;
 
@@ -144,15 +142,13 @@ std::vector<Choice> FindHarm(Probe* probe, const std::vector<size_t>& order, Pro
 }
 
 /// The entries of the shortest prefix of `choices` that brings the outputs within the aim, by measurement.
-std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices, double* distance) {
+std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices) {
   const auto entries_of = [&](size_t count) {
     std::set<size_t> entries;
     for (size_t i = 0; i < count; ++i) entries.insert(choices[i].entries.begin(), choices[i].entries.end());
     return entries;
   };
-  const auto fits = [&](size_t count) {
-    return (*distance = probe->Distance(probe->Without(entries_of(count)))) <= Aim(*probe);
-  };
+  const auto fits = [&](size_t count) { return probe->Fits(probe->Without(entries_of(count)), Aim(*probe)); };
   size_t enough = 1, short_of = 0;
   probe->Expect(
       {probe->Without(entries_of(1)), probe->Without(entries_of(std::min<size_t>(2, choices.size())))});
@@ -164,7 +160,6 @@ std::set<size_t> ShortestPrefix(Probe* probe, const std::vector<Choice>& choices
     const size_t middle = (short_of + enough) / 2;
     (fits(middle) ? enough : short_of) = middle;
   }
-  fits(enough);
   return entries_of(enough);
 }
 
@@ -176,7 +171,7 @@ class Pruner : public ProbeTrial {
   bool Enough(const std::vector<size_t>& entries) override {
     progress_->Step();
     tried_.insert(With(entries));
-    return !entries.empty() && Distance(entries) <= enough_;
+    return !entries.empty() && Fits(entries, enough_);
   }
   bool MayGoOn() override { return tried_.size() < kMostPrunes; }
 
@@ -224,14 +219,11 @@ Widening WidenOnce(const Model& original, Plan* plan, const SampleSource& sample
   }
   progress->Begin("probe", 0);
   const std::vector<Choice> choices = FindHarm(&probe, order, progress);
-  double distance = 0.0;
-  std::set<size_t> chosen = ShortestPrefix(&probe, choices, &distance);
-  if (distance <= Aim(probe)) {
+  std::set<size_t> chosen = ShortestPrefix(&probe, choices);
+  if (probe.Fits(probe.Without(chosen), Aim(probe)))
     chosen = Prune(&probe, chosen, &result.minimal, progress);
-    distance = probe.Distance(probe.Without(chosen));
-  }
-  result.predicted_rel_l2 = distance * options.tolerance.rel_l2;
-  const std::map<size_t, std::string> parts = OwnParts(&probe, chosen, kMostPrunes);
+  result.predicted_rel_l2 = probe.Distance(probe.Without(chosen)) * options.tolerance.rel_l2;
+  const std::map<size_t, std::string> parts = FindOwnParts(&probe, chosen, kMostPrunes).evidence;
   for (const Choice& choice : choices) {
     for (const size_t entry : choice.entries) {
       NodePlan& node = plan->nodes[entry];
@@ -251,7 +243,9 @@ constexpr uint64_t kFewSamples = 32;
 }  // namespace
 
 Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
-               const CheckOptions& options, Progress* progress) {
+               const CheckOptions& the_options, Progress* progress) {
+  CheckOptions options = the_options;
+  options.rules = &check.rules;
   const uint64_t worst = WorstSample(samples, check.fixed);
   Widening all = WidenOnce(original, plan, samples, worst, options, progress);
   if (!all.possible || samples.size() <= kFewSamples) return all;
