@@ -116,8 +116,9 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
       ->type_name("X")
       ->check(AboveZero());
-  OneOf(app, "--io", &plan->io_fp16, "Types of inputs and outputs: keep (default) or fp16",
-        {{"keep", false}, {"fp16", true}});
+  OneOf(app, "--io", &plan->io,
+        "Types of inputs and outputs: keep (default), fp16, or fp32 in place of a file's 16-bit types",
+        {{"keep", Interface::kKeep}, {"fp16", Interface::kFp16}, {"fp32", Interface::kFp32}});
   OneOf(app, "--accumulate", &plan->accumulate_fp16,
         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may "
         "pick: partial sums then count",

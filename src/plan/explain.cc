@@ -47,7 +47,7 @@ std::string WhatReasonMeans(const std::string& reason) {
 }  // namespace
 
 std::string Explain(const Model& model, const RangeTable& ranges, const Plan& plan, const std::string& name) {
-  const GraphIndex& index = model.index();
+  const GraphIndex& index = model.Lifted().index();
   const int id = index.FindNode(name);
   if (id < 0) {
     std::vector<std::string> names;

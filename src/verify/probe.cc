@@ -92,6 +92,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       scaled_(Scaled(original, plan)),
       session_model_(EmulateHalfSwitchable(scaled_ ? *scaled_ : original, typed_part_ ? *typed_part_ : typed_,
                                            &rounder_, FeedOf(options))) {
+  reference_.RoundAs(ReferenceOf(original, options), typed_);
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }
