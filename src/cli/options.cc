@@ -42,7 +42,7 @@ CLI::ValidationError NoSuchWord(const std::string& option, const std::string& te
 }
 
 void AddModel(CLI::App* app, CommonOptions* options) {
-  app->add_option("MODEL", options->model, "The FP32 ONNX model")->required()->type_name("MODEL.onnx");
+  app->add_option("MODEL", options->model, "The ONNX model, in FP32 or 16 bits")->required()->type_name("MODEL.onnx");
 }
 
 void AddData(CLI::App* app, CommonOptions* options) {
@@ -66,6 +66,12 @@ void AddOpset(CLI::App* app, CommonOptions* options) {
          "--opset", [options](int opset) { options->opset = opset; },
          "Convert the model to this opset first (Conv and others have BF16 from 22 on)")
       ->type_name("N");
+}
+
+void AddLiftClamps(CLI::App* app, CommonOptions* options) {
+  app->add_flag("--lift-clamps", options->lift_clamps,
+                "Leave out of a 16-bit model the clamps at +-65504 or +-64504 that its export put in to keep it "
+                "finite");
 }
 
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
@@ -210,6 +216,7 @@ namespace {
 Model Opened(const std::string& path, const CommonOptions& options) {
   Model model = Model::Load(path);
   RequireApart(options, model);
+  if (options.lift_clamps) model.LiftClamps();
   return model;
 }
 
@@ -234,8 +241,9 @@ Model LoadRunnable(const std::string& path, const CommonOptions& options, std::o
 }
 
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
-                   const CommonOptions& options) {
+                   bool lift_clamps, const CommonOptions& options) {
   Model model = Opened(options.model, options);
+  if (lift_clamps) model.LiftClamps();
   try {
     // Another model is for the stage to refuse.
     if (opset && model.sha256() == sha256) model.RaiseOpset(*opset);
