@@ -241,6 +241,40 @@ class LiftTest(ToolTest):
         self.fix(bf16, self.samples(BF16, folder="bf16"), "--io", "fp16")
         self.assertEqual(self.types(), ([F16], [F16]))
 
+    def test_sequences_keep_their_elements_types(self) -> None:
+        """As input and as output, and inside of a body too."""
+        kind = helper.make_sequence_type_proto(helper.make_tensor_type_proto(F16, ["n", WIDTH]))
+        branch = helper.make_graph([helper.make_node("SequenceAt", ["x", "one"], ["second"])], "body", [],
+                                   [helper.make_tensor_value_info("second", F16, None)])
+        other = helper.make_graph([helper.make_node("SequenceAt", ["x", "zero"], ["first"])], "body", [],
+                                  [helper.make_tensor_value_info("first", F16, None)])
+        nodes = [helper.make_node("SequenceLength", ["x"], ["n"]), helper.make_node("Cast", ["n"], ["any"], to=TensorProto.BOOL),
+                 helper.make_node("If", ["any"], ["chosen"], then_branch=branch, else_branch=other),
+                 helper.make_node("MatMul", ["chosen", "w"], ["h"]), helper.make_node("Mul", ["h", "h"], ["q"]),
+                 helper.make_node("Mul", ["q", "small"], ["r"]), helper.make_node("SequenceInsert", ["x", "r"], ["y"]),
+                 helper.make_node("ReduceMax", ["r"], ["z"], keepdims=0)]
+        model = model_of(nodes, {"x": kind}, {"y": kind, "z": helper.make_tensor_type_proto(F16, [])},
+                         [constant("w", F16, WEIGHT), constant("one", I64, 1), constant("zero", I64, 0), constant("small", F16, 2.0**-12)])
+        folder = self.folder / "data"
+        for i, values in enumerate(INPUTS):
+            (folder / f"test_data_set_{i}").mkdir(parents=True)
+            sequence = numpy_helper.from_list([values.astype(np.float16), (values * 2).astype(np.float16)], "x")
+            (folder / f"test_data_set_{i}" / "input_0.pb").write_bytes(sequence.SerializeToString())
+        self.fix(self.save(model), folder, "--free-casts")
+        graph = onnx.load(self.fixed).graph
+        for value in (graph.input[0], graph.output[0]):
+            self.assertEqual(value.type.sequence_type.elem_type.tensor_type.elem_type, F16)
+        for values in INPUTS:
+            x = [values.astype(np.float16), (values * 2).astype(np.float16)]
+            found, _ = support.session(self.fixed).run(None, {"x": x})
+            expected = np.square(x[1].astype(np.float32) @ WEIGHT) / 2**12
+            self.assertEqual([array.dtype for array in found], [np.float16] * 3)
+            np.testing.assert_array_equal(found[:2], x)
+            self.assert_close([found[2].astype(np.float32)], [expected])
+        self.tool("check", self.folder / "model.onnx", self.fixed, "--data", folder)
+        # Widening finds the nodes of the original beside those that were inserted.
+        self.fix(self.save(model), folder, "--free-casts", "--rel-l2", "1e-4", code=None)
+
     def test_an_output_past_its_type_is_not_right(self) -> None:
         nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Mul", ["h", "h"], ["y"])]
         model, data = self.save(model_of(nodes, {"x": F16}, {"y": F16}, [constant("w", F16, WEIGHT)])), self.samples(F16)

@@ -118,6 +118,7 @@ struct CheckResult {
   /// What the float tensors of the fixed model did under emulation, by the names that they have there and as
   /// they are stored, and its weights; in graph order. Only where asked for.
   std::optional<RangeTable> fixed_ranges;
+  bool plain_as_stored = false;  ///< `plain` is the original's file as it is, which has 16-bit tensors.
   /// Outputs that reach, in FP32, what the 16-bit type of the original's file can't hold, and that the fixed
   /// model stores in it: with these types of outputs no model is right.
   std::vector<std::string> outputs_past_type;

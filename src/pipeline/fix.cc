@@ -225,17 +225,28 @@ class AsItIs {
   const PlanOptions& options_;
 };
 
-/// The file behind a lifted model, where it is what `options` asks for and right on all samples.
+/// The file behind a lifted model, where it is what `options` asks for and right on all samples. Where it ran
+/// and is wrong, `plain` gets its errors, which are those of what is there without fixing.
 std::optional<Repaired> RightAsItIs(const Model& model, const SampleSource& samples,
                                     const SampleSource& held_out, const Plan& plan, const FixOptions& options,
-                                    CheckOptions check, Progress* progress) {
+                                    CheckOptions check, std::optional<ModelErrors>* plain,
+                                    Progress* progress) {
   if (model.AsStored() == nullptr || options.check.reference != nullptr) return std::nullopt;
   std::optional<Plan> own = AsItIs(model, *check.ranges, plan, options.plan).Precisions();
   if (!own) return std::nullopt;
   const Model& stored = *model.AsStored();
   check.save_outputs.clear();
+  check.provider = Provider::kCpu;
   CheckResult result = Check(model, stored, samples, check, progress);
-  if (!result.Right()) return std::nullopt;
+  if (!result.fixed.right) {
+    *plain = std::move(result.fixed);
+    return std::nullopt;
+  }
+  if (options.check.provider != Provider::kCpu) {
+    check.provider = options.check.provider;
+    CheckOnDevice(model, stored, samples, check, progress, &result);
+    if (!result.Right()) return std::nullopt;
+  }
   if (held_out.size() > 0) {
     CheckOptions other = options.check;
     other.plain = false;
@@ -271,11 +282,15 @@ FixResult Fix(const Model& given, const SampleSource& all, const FixOptions& opt
   check.kept_outputs = &outputs;
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
+  std::optional<ModelErrors> plain;
   std::optional<Repaired> as_it_is =
-      RightAsItIs(model, samples, held_out, plan, options, check, progress);
+      RightAsItIs(model, samples, held_out, plan, options, check, &plain, progress);
   const bool as_stored = as_it_is.has_value();
+  CheckOptions first = check;
+  first.plain = check.plain && !plain;  // It has run already.
   Repaired repaired = as_it_is ? *std::move(as_it_is)
-                               : MakeRight(model, samples, std::move(plan), check, options.budget, progress);
+                               : MakeRight(model, samples, std::move(plan), first, options.budget, progress);
+  if (plain && check.plain) repaired.check.plain = std::move(plain);
   if (check.provider != Provider::kCpu && !as_stored)
     MakeRightOnDevice(model, samples, options, check, &repaired, progress);
   if (!check.save_outputs.empty()) {

@@ -29,6 +29,7 @@ struct Inspection {
   std::vector<FoldFinding> overflowing_folds;
   uint64_t folded = 0,
            folded_subnormal = 0;  ///< Elements of folded weights, and those that go subnormal or vanish.
+  std::vector<std::string> leftovers;  ///< What an export to 16 bits left behind, in sentences.
 };
 
 Inspection Inspect(const Model& model);

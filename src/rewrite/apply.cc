@@ -22,6 +22,7 @@ constexpr Pass kPasses[] = {
     {"connect-readers", &ConnectReaders},
     {"retype-attributes", &RetypeAttributes},
     {"retype-values", &RetypeValues},
+    {"convert-sequences", &ConvertSequences},
     {"annotate", &Annotate},
     {"place-nodes", &PlaceNodes},
 };

@@ -290,6 +290,7 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   if (plain_model != nullptr) result.plain = std::move(entrants.front().candidate->errors);
   if (plain.is_fixed) result.plain = result.fixed;
   result.outputs_past_type = reference.PastType();
+  result.plain_as_stored = whole.AsStored() != nullptr;
   if (options.provider != Provider::kCpu)
     CheckOnDevice(whole_original, whole_fixed, samples, options, progress, &result);
   return result;
