@@ -81,9 +81,7 @@ class OpsetTest(ToolTest):
         model = support.lifted(model) if halves else model
         self.check_kept(support.without_functions(model), support.dense(converted) if halves else converted)
         if run:
-            if halves:
-                floats = {value.name for value in model.graph.input if value.type.tensor_type.elem_type == TensorProto.FLOAT}
-                samples = [{name: array.astype(np.float32) if name in floats else array for name, array in sample.items()} for sample in samples]
+            samples = support.widened(samples) if halves else samples
             one, other = support.session(model), support.session(converted)
             for sample in samples:
                 self.assertTrue(same(one.run(None, sample), other.run(None, sample)), "other bits")

@@ -211,6 +211,12 @@ def lifted(model: ModelProto, interface: bool = False) -> ModelProto:
     return _between_casts(result, kept) if interface else result
 
 
+def widened(samples: Iterable[Sample]) -> list[Sample]:
+    """What a lifted model takes in place of these."""
+    halves = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+    return [{name: array.astype(np.float32) if array.dtype in halves else array for name, array in sample.items()} for sample in samples]
+
+
 def _lift(graph: GraphProto, types: dict[str, int], names: dict[str, str]) -> None:
     types = {**types, **{value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)},
              **{tensor.name: tensor.data_type for tensor in graph.initializer}}
