@@ -89,6 +89,7 @@ class NodeRemoval {
 
   void Finish() {
     ConnectReaders();
+    FindUnread();
     std::vector<std::set<int>> gone(graphs_.size());  // Per graph, positions among its nodes.
     for (size_t graph = 0; graph < graphs_.size(); ++graph) {
       const std::vector<int>& own = index_.NodesOf(static_cast<int>(graph));
@@ -99,9 +100,12 @@ class NodeRemoval {
     // Taking nodes out moves those behind, and with them their bodies: inner graphs, which have the larger
     // numbers, go first.
     for (size_t graph = graphs_.size(); graph-- > 0;) TakeOut(gone[graph], graphs_[graph]);
+    for (size_t id = 0; id < same_as_.size(); ++id) {
+      const TensorInfo& info = index_.tensors()[id];
+      if (info.kind == TensorKind::kConstant && info.producer < 0 && IsUnread(id))
+        TakeOutConstant(info.local, graphs_[static_cast<size_t>(info.graph)]);
+    }
   }
-
-  bool IsGone(int node) const { return gone_.contains(node); }
 
  private:
   /// Whether `source` is what its name stands for wherever `output` is read.
@@ -113,6 +117,44 @@ class NodeRemoval {
         graph = index_.graphs()[static_cast<size_t>(graph)].parent_graph;
       return graph == info.graph;
     });
+  }
+
+  /// Nodes that only what is gone read go too: bounds of clamps may take a part of the graph to compute.
+  void FindUnread() {
+    is_read_.assign(same_as_.size(), false);
+    for (size_t id = index_.nodes().size(); id-- > 0;) {
+      const int number = static_cast<int>(id);
+      const NodeInfo& node = index_.nodes()[id];
+      const auto unread_or_omitted = [&](int output) {
+        return output < 0 || IsUnread(static_cast<size_t>(output));
+      };
+      const bool omitted = std::ranges::all_of(node.outputs, [](int output) { return output < 0; });
+      const bool unread = !omitted && node.bodies.empty() && std::ranges::all_of(node.outputs, unread_or_omitted);
+      if (unread) gone_.insert(number);
+      if (gone_.contains(number)) continue;
+      const auto identity = identities_.find(number);
+      for (size_t slot = 0; slot < node.inputs.size(); ++slot) {
+        const bool read = identity == identities_.end() || identity->second == static_cast<int>(slot);
+        if (read && node.inputs[slot] >= 0)
+          is_read_[static_cast<size_t>(same_as_[static_cast<size_t>(node.inputs[slot])])] = true;
+      }
+    }
+  }
+
+  /// Whether a tensor that something read is read by nothing any more. To be asked once its readers are known.
+  bool IsUnread(size_t tensor) const {
+    const TensorInfo& info = index_.tensors()[tensor];
+    return !is_read_[tensor] && !info.uses.empty() && !info.graph_output;
+  }
+
+  static void TakeOutConstant(const std::string& name, onnx::GraphProto* graph) {
+    const auto named = [&](const auto& entry) { return entry.name() == name; };
+    const auto take = [&](auto* entries) {
+      entries->erase(std::remove_if(entries->begin(), entries->end(), named), entries->end());
+    };
+    take(graph->mutable_initializer());
+    take(graph->mutable_input());  // Before IR version 4 it is listed there too.
+    take(graph->mutable_value_info());
   }
 
   void ConnectReaders() {
@@ -137,7 +179,7 @@ class NodeRemoval {
     nodes.Swap(graph->mutable_node());
     for (int i = 0; i < nodes.size(); ++i) {
       if (positions.contains(i)) {
-        names.insert(nodes.Get(i).output(0));
+        names.insert(nodes.Get(i).output().begin(), nodes.Get(i).output().end());
       } else {
         graph->add_node()->Swap(nodes.Mutable(i));
       }
@@ -154,6 +196,7 @@ class NodeRemoval {
   std::vector<onnx::NodeProto*> nodes_;
   std::vector<int> same_as_;  ///< Per tensor: the one that has its value where its node is gone, or itself.
   std::set<int> gone_;
+  std::vector<bool> is_read_;  ///< Per tensor, by nodes that stay.
   std::map<int, int> identities_;  ///< Nodes that became one, and which of their inputs they hand on.
 };
 

@@ -134,7 +134,8 @@ TEST(Lift, LeavesClampsOutOnlyWhenAskedTo) {
       y = Clip(d, low, ten)
     })";
   EXPECT_THAT(LiftedText(graph), HasSubstr("a = Clip (x, below, bound) b = Min (a, high)"));
-  EXPECT_THAT(LiftedText(graph, true), HasSubstr("below = Neg (bound) y = Clip (x, low, ten) }"));
+  EXPECT_THAT(LiftedText(graph, true), HasSubstr("{ y = Clip (x, low, ten) }"));
+  EXPECT_THAT(LiftedText(graph, true), testing::Not(HasSubstr("high")));
 }
 
 TEST(Lift, KnowsTheFileAfterAMove) {

@@ -108,8 +108,7 @@ std::string ClampText(const Model& lifted) {
       fmt::format("{} clamp{} at FP16's limits, as exports to FP16 have them to stay finite: {}", names.size(),
                   names.size() == 1 ? "" : "s", Names(names));
   if (gone) return "left out " + what;
-  return fmt::format("the model has {}; what passes them in FP32 is cut off: --lift-clamps leaves them out",
-                     what);
+  return what + "; FP32 is cut off there too: --lift-clamps leaves them out";
 }
 
 }  // namespace
@@ -120,11 +119,12 @@ std::vector<std::string> Leftovers(const Model& lifted, const RangeTable& consta
   finder.Find();
   std::vector<std::string> texts;
   const auto add = [&](const std::vector<std::string>& names, std::string_view what) {
-    if (!names.empty()) texts.push_back(fmt::format("{} {}; export the model in FP32", Names(names), what));
+    if (!names.empty()) texts.push_back(fmt::format("{}: {}; export the model in FP32", what, Names(names)));
   };
-  add(finder.infinite, "hold infinite weights, which the export to 16 bits made of numbers past its range");
-  add(finder.at_limit, "hold weights of exactly 65504, where an export to FP16 stops larger ones");
-  add(finder.zero_epsilons, "are zero where they keep others from zero, as epsilons below 6e-8 are in FP16");
+  add(finder.infinite, "infinite weights, which the export to 16 bits made of numbers past its range");
+  add(finder.at_limit, "weights of exactly 65504, where an export to FP16 stops larger ones");
+  add(finder.zero_epsilons,
+      "constants that keep others from zero and are zero themselves, as epsilons below 3e-8 are in FP16");
   if (std::string clamps = ClampText(lifted); !clamps.empty()) texts.push_back(std::move(clamps));
   return texts;
 }

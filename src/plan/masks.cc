@@ -24,7 +24,7 @@ class MaskWalk {
   bool FollowMask(int tensor) {
     touched.push_back(tensor);
     const TensorInfo& info = context_.index.tensor(tensor);
-    if (info.graph_output || touched.size() > kMost) return false;
+    if (info.graph_output || info.uses.empty() || touched.size() > kMost) return false;
     return std::all_of(info.uses.begin(), info.uses.end(),
                        [&](const TensorUse& use) { return FollowMaskUse(tensor, use); });
   }
