@@ -222,7 +222,8 @@ def _lift(graph: GraphProto, types: dict[str, int], names: dict[str, str]) -> No
              **{tensor.name: tensor.data_type for tensor in graph.initializer}}
     for node in graph.node:
         if node.op_type == "Constant":
-            types[node.output[0]] = node.attribute[0].t.data_type
+            value = node.attribute[0]
+            types[node.output[0]] = TensorProto.FLOAT if value.name.startswith("value_float") else value.t.data_type
     outputs, floats = {value.name for value in graph.output}, (*HALVES, TensorProto.FLOAT)
     names, nodes = dict(names), []
     for node in graph.node:

@@ -107,9 +107,9 @@ struct PlanOptions {
   Precision half = Precision::kFp16;
   Repair repair = Repair::kRescale;  ///< How overflow is repaired.
   double threshold = 10000.0;        ///< Nothing past this, as it is stored, is FP16.
-  double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
+  double margin = 2048.0;  ///< Rescaled tensors stay within this where they can, or else the threshold.
   Interface io = Interface::kKeep;  ///< Types of inputs and outputs.
-  bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
+  bool accumulate_fp16 = false;     ///< Count partial sums past 65504 as overflows.
   /// Casts cost nothing, as for compilers that fuse them: a node is FP32 only for a reason of its own.
   bool free_casts = false;
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.

@@ -42,7 +42,9 @@ CLI::ValidationError NoSuchWord(const std::string& option, const std::string& te
 }
 
 void AddModel(CLI::App* app, CommonOptions* options) {
-  app->add_option("MODEL", options->model, "The ONNX model, in FP32 or 16 bits")->required()->type_name("MODEL.onnx");
+  app->add_option("MODEL", options->model, "The ONNX model, in FP32 or 16 bits")
+      ->required()
+      ->type_name("MODEL.onnx");
 }
 
 void AddData(CLI::App* app, CommonOptions* options) {
@@ -69,9 +71,10 @@ void AddOpset(CLI::App* app, CommonOptions* options) {
 }
 
 void AddLiftClamps(CLI::App* app, CommonOptions* options) {
-  app->add_flag("--lift-clamps", options->lift_clamps,
-                "Leave out of a 16-bit model the clamps at +-65504 or +-64504 that its export put in to keep it "
-                "finite");
+  app->add_flag(
+      "--lift-clamps", options->lift_clamps,
+      "Leave out of a 16-bit model the clamps at +-65504 or +-64504 that its export put in to keep it "
+      "finite");
 }
 
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,

@@ -33,7 +33,8 @@ struct PlanCommand {
       throw BadUsage("--explain and --export write to standard output, and so does --json -");
     RequireOutputs(&common, {}, {ranges_path});
     const RangeTable ranges = ReadRanges(ranges_path);
-    const Model model = LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, ranges.lift_clamps, common);
+    const Model model =
+        LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, ranges.lift_clamps, common);
     options.threshold = common.threshold;
     options.latencies = ReadLatencies(common.latencies);
     const Plan plan = MakePlan(model, ranges, options);

@@ -20,8 +20,8 @@ class Bound {
  public:
   Bound(const Model& model, const GraphIndex& index) : model_(model), index_(index) {}
 
-  /// Whether all that the tensor can be is such a bound. Exporters choose between the two by whether there are
-  /// infinities, and negate what they chose for the lower one.
+  /// Whether all that the tensor can be is such a bound. Exporters choose between the two by whether there
+  /// are infinities, and negate what they chose for the lower one.
   bool Is(int tensor, int depth = 0) const {
     constexpr int kDeepest = 8;
     if (tensor < 0 || depth > kDeepest) return false;

@@ -18,8 +18,8 @@ namespace {
 
 bool IsLiftedFloat(DType dtype) { return dtype == DType::kFloat || IsSixteenBit(dtype); }
 
-/// A copy of the model whose 16-bit constants are FP32. Those in external files stay there, to be widened when
-/// they are read: the copy takes no memory for them.
+/// A copy of the model whose 16-bit constants are FP32. Those in external files stay there, to be widened
+/// when they are read: the copy takes no memory for them.
 onnx::ModelProto WithFloatConstants(const Model& model) {
   onnx::ModelProto proto = WithoutLargeTensors(model.proto(), kSmallTensor);
   std::vector<const onnx::TensorProto*> originals;
@@ -35,7 +35,8 @@ onnx::ModelProto WithFloatConstants(const Model& model) {
     }
     if (!IsExternal(original)) return WidenInside(ReadTensor(model, original), copy);
     ExternalReference reference = ReadReference(original);
-    const WeightConversion before = reference.conversion.value_or(WeightConversion{dtype, 0, {}, false, dtype});
+    const WeightConversion before =
+        reference.conversion.value_or(WeightConversion{dtype, 0, {}, false, dtype});
     // What rewriting has narrowed can't be widened in one step with that; no file holds such a thing.
     if (before.from != dtype) return WidenInside(ReadTensor(model, original), copy);
     reference.length.reset();  // Of the bytes in the file, which are not the tensor's any more.
@@ -129,7 +130,8 @@ class NodeRemoval {
         return output < 0 || IsUnread(static_cast<size_t>(output));
       };
       const bool omitted = std::ranges::all_of(node.outputs, [](int output) { return output < 0; });
-      const bool unread = !omitted && node.bodies.empty() && std::ranges::all_of(node.outputs, unread_or_omitted);
+      const bool unread =
+          !omitted && node.bodies.empty() && std::ranges::all_of(node.outputs, unread_or_omitted);
       if (unread) gone_.insert(number);
       if (gone_.contains(number)) continue;
       const auto identity = identities_.find(number);
@@ -141,7 +143,8 @@ class NodeRemoval {
     }
   }
 
-  /// Whether a tensor that something read is read by nothing any more. To be asked once its readers are known.
+  /// Whether a tensor that something read is read by nothing any more. To be asked once its readers are
+  /// known.
   bool IsUnread(size_t tensor) const {
     const TensorInfo& info = index_.tensors()[tensor];
     return !is_read_[tensor] && !info.uses.empty() && !info.graph_output;
@@ -196,7 +199,7 @@ class NodeRemoval {
   std::vector<onnx::NodeProto*> nodes_;
   std::vector<int> same_as_;  ///< Per tensor: the one that has its value where its node is gone, or itself.
   std::set<int> gone_;
-  std::vector<bool> is_read_;  ///< Per tensor, by nodes that stay.
+  std::vector<bool> is_read_;      ///< Per tensor, by nodes that stay.
   std::map<int, int> identities_;  ///< Nodes that became one, and which of their inputs they hand on.
 };
 
@@ -220,7 +223,8 @@ void RefuseBitCasts(const Model& model) {
         throw BadInput(fmt::format(
             "{}: node {} (BitCast) takes the bits of {} ({}) for another type, so there is no FP32 model "
             "behind this one; export it in FP32",
-            model.path().string(), node.name, index.tensor(tensor).name, DTypeName(index.tensor(tensor).dtype)));
+            model.path().string(), node.name, index.tensor(tensor).name,
+            DTypeName(index.tensor(tensor).dtype)));
       }
     }
   }
@@ -228,7 +232,8 @@ void RefuseBitCasts(const Model& model) {
 
 std::vector<DType> SixteenBitOnly(const std::vector<DType>& types) {
   std::vector<DType> result = types;
-  std::ranges::replace_if(result, [](DType dtype) { return !IsSixteenBit(dtype); }, DType::kFloat);
+  std::ranges::replace_if(
+      result, [](DType dtype) { return !IsSixteenBit(dtype); }, DType::kFloat);
   return result;
 }
 

@@ -64,9 +64,10 @@ LiftedSamples::LiftedSamples(const Model& lifted, const SampleSource& given, Pro
   std::vector<InputSpec> inputs = SixteenBitInputs(lifted);
   if (inputs.empty() || dynamic_cast<const Source*>(&given) != nullptr) return;
   if (const std::optional<InputSpec> rounded = FirstRounded(inputs, given)) {
-    progress->Warn(fmt::format("input {} is {} in the model and float32 in the samples: they are rounded to "
-                               "it, for the reference too",
-                               rounded->name, DTypeName(rounded->dtype)));
+    progress->Warn(
+        fmt::format("input {} is {} in the model and float32 in the samples: they are rounded to "
+                    "it, for the reference too",
+                    rounded->name, DTypeName(rounded->dtype)));
   }
   lifted_.emplace(std::move(inputs), given);
 }

@@ -10,13 +10,13 @@
 
 namespace halfsafe {
 
-/// Samples as a lifted model takes them: an input that its file has in 16 bits may be given in that type or in
-/// FP32, and is read as the FP32 values that it has in the file's type. So the reference sees what the file
-/// would be given. Samples of other models stay as they are.
+/// Samples as a lifted model takes them: an input that its file has in 16 bits may be given in that type or
+/// in FP32, and is read as the FP32 values that it has in the file's type. So the reference sees what the
+/// file would be given. Samples of other models stay as they are.
 class LiftedSamples {
  public:
-  /// `lifted` is what Model::Lifted returned; `given` must outlive the result, and may be such samples already.
-  /// Says once through `progress` when FP32 values are rounded.
+  /// `lifted` is what Model::Lifted returned; `given` must outlive the result, and may be such samples
+  /// already. Says once through `progress` when FP32 values are rounded.
   LiftedSamples(const Model& lifted, const SampleSource& given, Progress* progress);
 
   /// What stages read.

@@ -17,12 +17,12 @@ struct TypeAttribute {
   std::string_view name, op;
 };
 constexpr TypeAttribute kTypeAttributes[] = {
-    {"to", ""},                  // Cast, DequantizeWithOrder.
-    {"dtype", ""},               // EyeLike, RandomNormal and its kin, SequenceEmpty, DequantizeBFP, GemmFloat8.
-    {"output_dtype", ""},        // DequantizeLinear.
-    {"output_datatype", ""},     // HannWindow and its kin, MelWeightMatrix.
-    {"stash_type", ""},          // LayerNormalization and its kin, Range: what lies between is stored in it.
-    {"softmax_precision", ""},   // Attention.
+    {"to", ""},               // Cast, DequantizeWithOrder.
+    {"dtype", ""},            // EyeLike, RandomNormal and its kin, SequenceEmpty, DequantizeBFP, GemmFloat8.
+    {"output_dtype", ""},     // DequantizeLinear.
+    {"output_datatype", ""},  // HannWindow and its kin, MelWeightMatrix.
+    {"stash_type", ""},       // LayerNormalization and its kin, Range: what lies between is stored in it.
+    {"softmax_precision", ""},  // Attention.
     {"precision", "QuantizeLinear"},
 };
 

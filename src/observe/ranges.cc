@@ -132,8 +132,9 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
                                  OpsetText(table.opset), OpsetText(merged.opset)));
     }
     if (table.lift_clamps != merged.lift_clamps) {
-      throw BadInput(fmt::format("ranges {} are of the model {} its clamps at FP16's limits, the first are not",
-                                 i + 1, table.lift_clamps ? "without" : "with"));
+      throw BadInput(
+          fmt::format("ranges {} are of the model {} its clamps at FP16's limits, the first are not", i + 1,
+                      table.lift_clamps ? "without" : "with"));
     }
     merged.samples += table.samples;
     merged.skipped.insert(merged.skipped.end(), table.skipped.begin(), table.skipped.end());

@@ -148,8 +148,8 @@ class AsItIs {
   AsItIs(const Model& lifted, const RangeTable& ranges, const Plan& plan, const PlanOptions& options)
       : lifted_(lifted), stored_(*lifted.AsStored()), ranges_(ranges), plan_(plan), options_(options) {}
 
-  /// The plan of the file's own precisions; nothing where these are not what `options` asks for, or more is in
-  /// FP32 than the plan has there and halfsafe doesn't say in the file why.
+  /// The plan of the file's own precisions; nothing where these are not what `options` asks for, or more is
+  /// in FP32 than the plan has there and halfsafe doesn't say in the file why.
   std::optional<Plan> Precisions() const {
     if (lifted_.raised_opset() || lifted_.lifts_clamps() || !SameInterface()) return std::nullopt;
     Plan own = plan_;
@@ -177,7 +177,8 @@ class AsItIs {
     findings = findings || AnyInserted();
     if (!findings && Share(own) < Share(plan_)) return std::nullopt;
     own.warnings.push_back(
-        "the file is right as it is: what is written is the same, and the plan says what it has in which type");
+        "the file is right as it is: what is written is the same, and the plan says what it has in which "
+        "type");
     return own;
   }
 

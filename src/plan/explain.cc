@@ -40,6 +40,7 @@ std::string WhatReasonMeans(const std::string& reason) {
   if (reason == "safe") return "Nothing speaks against FP16.";
   if (reason == "cheaper-than-casts")
     return "Its neighbours are FP32, and Casts around it would cost more than FP16 saves.";
+  if (reason == "as-in-file") return "The file, which is right as it is, has the node in this type.";
   if (reason == "error") return "Its rounding moved the outputs more than the tolerance allows.";
   return "";
 }

@@ -17,8 +17,8 @@ namespace {
 /// "a, b, c and 4 more".
 std::string Names(const std::vector<std::string>& names) {
   constexpr size_t kShown = 3;
-  const std::vector<std::string> first(names.begin(),
-                                       names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
+  const std::vector<std::string> first(
+      names.begin(), names.begin() + static_cast<std::ptrdiff_t>(std::min(kShown, names.size())));
   std::string text = fmt::format("{}", fmt::join(first, ", "));
   if (names.size() > kShown) text += fmt::format(" and {} more", names.size() - kShown);
   return text;
@@ -84,8 +84,8 @@ class Finder {
       const NodeInfo& node = index_.node(use.node);
       const OpTraits& traits = TraitsOf(*node.proto);
       if (traits.pole == use.slot) return true;
-      const bool keeps_zero =
-          IsOneOf(node.proto->op_type(), {"Sqrt", "Pow", "Abs", "Expand"}) || traits.values == Values::kPermuted;
+      const bool keeps_zero = IsOneOf(node.proto->op_type(), {"Sqrt", "Pow", "Abs", "Expand"}) ||
+                              traits.values == Values::kPermuted;
       return keeps_zero && use.slot == 0 && !node.outputs.empty() && ReachesPole(node.outputs[0], depth + 1);
     });
   }
@@ -105,8 +105,8 @@ std::string ClampText(const Model& lifted) {
   for (const HalfClamp& clamp : FindHalfClamps(holds, index)) names.push_back(index.node(clamp.node).name);
   if (names.empty()) return "";
   const std::string what =
-      fmt::format("{} clamp{} at FP16's limits, as exports to FP16 have them to stay finite: {}", names.size(),
-                  names.size() == 1 ? "" : "s", Names(names));
+      fmt::format("{} clamp{} at FP16's limits, as exports to FP16 have them to stay finite: {}",
+                  names.size(), names.size() == 1 ? "" : "s", Names(names));
   if (gone) return "left out " + what;
   return what + "; FP32 is cut off there too: --lift-clamps leaves them out";
 }

@@ -50,9 +50,9 @@ PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<PerPr
     // Constants are stored in whichever type is read: no Cast at run time.
     if (ports.writer == kNoFloat || tensor.kind == TensorKind::kConstant || ports.readers.empty()) continue;
     const auto planned = std::ranges::find(io, tensor.name, &IoPlan::name);
-    const int fixed = planned == io.end()                            ? kFixedFp32
+    const int fixed = planned == io.end()                      ? kFixedFp32
                       : planned->precision == Precision::kBf16 ? kFixedBf16
-                                                                     : kFixedFp16;
+                                                               : kFixedFp16;
     const auto end = [&](int decider, bool is_io) {
       return decider >= 0 ? decider : is_io ? fixed : kFixedFp32;
     };
@@ -128,11 +128,12 @@ void WarnOfInterface(const std::vector<IoPlan>& io, PlanContext* context) {
     const int tensor = context->index.FindTensor(planned.name);
     const TensorStats* stats = tensor < 0 ? nullptr : context->Stats(tensor);
     const bool output = tensor >= 0 && context->index.tensor(tensor).graph_output;
-    if (planned.precision != Precision::kFp16 || !output || stats == nullptr || stats->abs_max < kHalfOverflow)
+    if (planned.precision != Precision::kFp16 || !output || stats == nullptr ||
+        stats->abs_max < kHalfOverflow)
       continue;
-    context->warnings.push_back(fmt::format(
-        "output {} is FP16 in the file and can't be right in it: {}; --io fp32 makes it FP32",
-        planned.name, Evidence(*stats)));
+    context->warnings.push_back(
+        fmt::format("output {} is FP16 in the file and can't be right in it: {}; --io fp32 makes it FP32",
+                    planned.name, Evidence(*stats)));
   }
 }
 
@@ -295,9 +296,10 @@ Plan MakePlan(const Model& whole, const RangeTable& ranges, const PlanOptions& o
                                OpsetText(model.raised_opset())));
   }
   if (ranges.lift_clamps != model.lifts_clamps()) {
-    throw BadInput(fmt::format("the ranges are of {} {} its clamps at FP16's limits, expected {}; scan it again",
-                               model.path().string(), ranges.lift_clamps ? "without" : "with",
-                               model.lifts_clamps() ? "without" : "with"));
+    throw BadInput(
+        fmt::format("the ranges are of {} {} its clamps at FP16's limits, expected {}; scan it again",
+                    model.path().string(), ranges.lift_clamps ? "without" : "with",
+                    model.lifts_clamps() ? "without" : "with"));
   }
   const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);

@@ -30,7 +30,8 @@ ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
   }
   const Plan plan = PlainFp16Plan(sources.model);
   const Model* const stored = sources.model.Lifted().AsStored();
-  const std::optional<Model> made = stored != nullptr ? std::nullopt : std::optional(Apply(sources.model, plan));
+  const std::optional<Model> made =
+      stored != nullptr ? std::nullopt : std::optional(Apply(sources.model, plan));
   const Model& model = stored != nullptr ? *stored : *made;
   plain.bytes = model.bytes();
   plain.casts = CountCasts(model);

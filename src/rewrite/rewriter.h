@@ -127,7 +127,7 @@ void RetypeAttributes(
 void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
 void ConvertSequences(
     Rewriter* rewriter);  ///< Inputs and outputs that are sequences and that the plan's io gives 16 bits.
-void Annotate(Rewriter* rewriter);      ///< NodeFindings of the original's nodes.
-void PlaceNodes(Rewriter* rewriter);    ///< Puts the inserted nodes into the graphs.
+void Annotate(Rewriter* rewriter);    ///< NodeFindings of the original's nodes.
+void PlaceNodes(Rewriter* rewriter);  ///< Puts the inserted nodes into the graphs.
 
 }  // namespace halfsafe

@@ -24,7 +24,8 @@ void AddScalar(const char* name, int type, google::protobuf::RepeatedPtrField<on
   value->mutable_type()->mutable_tensor_type()->mutable_shape();
 }
 
-void AddSequence(const char* name, DType dtype, google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>* values) {
+void AddSequence(const char* name, DType dtype,
+                 google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>* values) {
   onnx::ValueInfoProto* value = values->Add();
   value->set_name(name);
   value->mutable_type()->mutable_sequence_type()->mutable_elem_type()->mutable_tensor_type()->set_elem_type(

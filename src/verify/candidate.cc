@@ -149,7 +149,8 @@ void Reference::RoundOutputs(RunOutputs* outputs) {
     outputs->rounded[i] = CopyOutput(outputs->views[i]);
     for (Array& array : outputs->rounded[i].tensors) {
       if (array.dtype != DType::kFloat) continue;
-      const std::span values(reinterpret_cast<float*>(array.bytes.data()), array.bytes.size() / sizeof(float));
+      const std::span values(reinterpret_cast<float*>(array.bytes.data()),
+                             array.bytes.size() / sizeof(float));
       if (RoundWithinRange(values, rounds_to_[i])) past_type_.insert(i);
     }
     outputs->views[i] = View(outputs->rounded[i]);

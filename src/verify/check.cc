@@ -121,8 +121,8 @@ struct PlainModel {
   bool is_fixed = false;         ///< Its results are the fixed model's.
 };
 
-/// Plain FP16 of `original`, which is what runs of `whole`; or the file as it is, where that has 16-bit tensors
-/// of its own.
+/// Plain FP16 of `original`, which is what runs of `whole`; or the file as it is, where that has 16-bit
+/// tensors of its own.
 PlainModel MakePlain(const Model& whole, const Model& original, const Model& fixed,
                      const CheckOptions& options) {
   PlainModel plain;

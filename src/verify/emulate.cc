@@ -24,8 +24,7 @@ namespace {
 constexpr size_t kTask = 1 << 16;
 
 std::shared_ptr<const float[]> WidenedValues(const SessionWeight& weight) {
-  const auto values =
-      std::make_shared_for_overwrite<float[]>(weight.bytes.size() / DTypeSize(weight.dtype));
+  const auto values = std::make_shared_for_overwrite<float[]>(weight.bytes.size() / DTypeSize(weight.dtype));
   WidenValues(weight.bytes, weight.dtype, values.get());
   return values;
 }
