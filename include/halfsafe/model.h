@@ -65,7 +65,8 @@ class Model {
   uint64_t bytes() const;
 
   /// Raw little-endian bytes of `tensor` where it holds them as such (raw_data, or external data through the
-  /// map); empty where it uses typed fields. Large weights that Apply changed are converted anew each time.
+  /// map); empty where it uses typed fields. Large weights that Lifted widened or Apply changed are converted
+  /// anew each time.
   TensorBytes RawBytes(const onnx::TensorProto& tensor) const;
   /// Gives the memory behind a tensor's external data, or behind all of it, back to the system, which reads
   /// the file again where the bytes are touched again.

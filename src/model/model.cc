@@ -323,6 +323,7 @@ TensorBytes Model::RawBytes(const onnx::TensorProto& tensor) const {
   const size_t size = TensorByteSize(tensor);
   const auto converted = std::make_shared_for_overwrite<std::byte[]>(size);
   ConvertWeight(in_file, *reference.conversion, converted.get());
+  Forget(tensor);  // What was read is in memory in its other form now, and need not be twice.
   return {{converted.get(), size}, converted};
 }
 

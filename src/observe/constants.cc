@@ -24,7 +24,6 @@ TensorStats StatsOfConstant(const Model& model, const TensorInfo& tensor) {
     block = StatsOf(array.dtype, array.bytes.data(), array.bytes.size() / DTypeSize(array.dtype), nullptr);
   }
   TensorStats stats = ToTensorStats(block);
-  if (held.owner != nullptr) model.Forget(*tensor.data);  // What was converted is in memory twice.
   stats.name = tensor.name;
   stats.dtype = tensor.dtype;
   stats.constant = true;

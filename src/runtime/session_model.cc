@@ -93,8 +93,6 @@ std::unordered_map<std::string, const onnx::TensorProto*> MoveConstantsToInitial
 
 SessionWeight TakeOut(const Model& model, const onnx::TensorProto& source, const std::string& name) {
   TensorBytes raw = model.RawBytes(source);
-  if (raw.owner != nullptr)
-    model.Forget(source);  // They were converted, and the file's are not needed any more.
   return {name,
           static_cast<DType>(source.data_type()),
           {source.dims().begin(), source.dims().end()},
