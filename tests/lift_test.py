@@ -434,6 +434,10 @@ class LiftTest(ToolTest):
         self.refix(model, self.samples(F32), "--free-casts", "--save-plan", plan)
         self.assertIn("error", {node["reason"] for node in read_json(plan)["nodes"]})
 
+    def test_a_file_whose_nodes_have_another_type_than_its_inputs_comes_back(self) -> None:
+        """Casts at its inputs and outputs are no nodes of another type than was asked for."""
+        self.refix(self.save(whole(F16)), self.samples(F16), "--free-casts", "--half", "bf16")
+
     def test_a_good_file_of_another_tool_comes_back(self) -> None:
         nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Tanh", ["h"], ["y"])]
         model = self.save(model_of(nodes, {"x": F16}, {"y": F16}, [constant("w", F16, WEIGHT / 256)]))

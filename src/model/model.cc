@@ -163,11 +163,11 @@ std::span<const std::byte> Model::Impl::BytesInFile(const onnx::TensorProto& ten
 Model::Model() : impl_(std::make_unique<Impl>()) {}
 Model::~Model() = default;
 Model::Model(Model&& other) noexcept : impl_(std::move(other.impl_)) {
-  if (impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
+  if (impl_ != nullptr && impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
 }
 Model& Model::operator=(Model&& other) noexcept {
   impl_ = std::move(other.impl_);
-  if (impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
+  if (impl_ != nullptr && impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
   return *this;
 }
 

@@ -162,8 +162,10 @@ class AsItIs {
       const NodeFindings found = FindingsOf(*stored_.index().node(id).proto);
       const Precision precision = PrecisionOf(id);
       const bool by_user = node.reason == "user" || found.reason == "user";
-      if (!Fits(precision) || (by_user && (node.reason != "user" || precision != Precision::kFp32)))
-        return std::nullopt;
+      // A Cast at an output has that output's type, whatever nodes have.
+      const std::string& op = stored_.index().node(id).proto->op_type();
+      const bool fits = op == "Cast" || op == "CastLike" || Fits(precision);
+      if (!fits || (by_user && (node.reason != "user" || precision != Precision::kFp32))) return std::nullopt;
       if (!found.reason.empty()) {
         node.reason = found.reason;
         node.evidence = found.evidence;
