@@ -294,6 +294,8 @@ class DocsTest(unittest.TestCase):
 
             halfsafe("fix", "model.onnx", "--data", "samples", "-o", "a.onnx", "--save-plan", "plan.json",
                      "--save-ranges", "ranges.json", "--json", "fix.json", "--io", "fp16", "--holdout", "0.5")
+            halfsafe("fix", "model.onnx", "--data", "samples", "-o", "a2.onnx", "--save-plan", "plan2.json", "--save-ranges",
+                     "ranges2.json", "--lift-clamps")
             # A tolerance that FP16 can't meet makes fix widen.
             halfsafe("fix", "model.onnx", "--data", "samples", "-o", "b.onnx", "--json", "widened.json", "--rel-l2", "1e-5")
             halfsafe("scan", "model.onnx", "--data", "samples", "--json", "scan.json")

@@ -288,15 +288,19 @@ class GeneratedModelTest(ScanTest):
                 case = make()
                 folder = self.save_samples(case.samples, name)
                 found = self.ranges(self.save(case.model), "--no-graph-optimizations", "--data", folder)
-                expected = {**observed(case.model, case.samples), **observed_in_bodies(case.model, case.samples)}
-                self.assert_same(found, {**expected, **constants_of(case.model)})
+                model, samples = support.lifted(case.model), support.widened(case.samples)
+                if not support.holds_halves(case.model):
+                    samples = case.samples
+                expected = {**observed(model, samples), **observed_in_bodies(model, samples)}
+                self.assert_same(found, {**expected, **constants_of(model)})
 
     def test_types(self) -> None:
         case = generated_models.mixed_types()
         found = self.ranges(self.save(case.model), "--data", self.save_samples(case.samples))
-        types = {name: found[name]["dtype"] for name in ("x", "h", "wh", "mh", "sum64", "factor", "xb", "xr", "y16")}
-        self.assertEqual(types, {"x": "float32", "h": "float16", "wh": "float16", "mh": "float16", "sum64": "float64",
-                                 "factor": "float64", "xb": "bfloat16", "xr": "float32", "y16": "float16"})
+        types = {name: found[name]["dtype"] for name in ("x", "h", "wh", "mh", "sum64", "factor", "y16")}
+        self.assertEqual(types, {"x": "float32", "h": "float32", "wh": "float32", "mh": "float32", "sum64": "float64",
+                                 "factor": "float64", "y16": "float32"})
+        self.assertFalse({"mf", "xb", "xr"} & set(found), "Casts among FP32, FP16 and BF16 are no tensors of the FP32 model")
 
     def test_sparse_constants_by_onnx_runtime(self) -> None:
         """The runtime reads sparse constants by itself, so what it computes proves how halfsafe reads them."""

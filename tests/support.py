@@ -181,6 +181,109 @@ def emulated_errors(original: ModelProto, emulated: ModelProto, samples: Iterabl
     return worst
 
 
+# ---------------------------------------------------------------- models in 16 bits
+
+HALVES = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
+
+
+def holds_halves(model: ModelProto) -> bool:
+    model = inlined(model)
+    types = [value.type.tensor_type.elem_type for _, graph in graphs_of(model.graph)
+             for value in (*graph.input, *graph.output, *graph.value_info)]
+    types += [tensor.data_type for _, graph in graphs_of(model.graph) for tensor in graph.initializer]
+    types += [attribute.t.data_type if attribute.HasField("t") else attribute.i for node in nodes_of(model.graph).values()
+              for attribute in node.attribute if attribute.name in ("to", "dtype", "value")]
+    return any(kind in HALVES for kind in types)
+
+
+def lifted(model: ModelProto, interface: bool = False) -> ModelProto:
+    """The FP32 model behind one with 16-bit tensors: with `interface`, between Casts from and to the types that it has outside."""
+    if not holds_halves(model):
+        return model
+    stated = [{value.name for value in graph.value_info} for _, graph in graphs_of(inlined(model).graph)]
+    result = onnx.shape_inference.infer_shapes(inlined(model))
+    kept = {value.name: value.type.tensor_type.elem_type for value in (*result.graph.input, *result.graph.output)}
+    _lift(result.graph, {}, {})
+    for (_, graph), names in zip(graphs_of(result.graph), stated, strict=True):
+        infos = [value for value in graph.value_info if value.name in names]
+        del graph.value_info[:]
+        graph.value_info.extend(infos)
+    return _between_casts(result, kept) if interface else result
+
+
+def widened(samples: Iterable[Sample]) -> list[Sample]:
+    """What a lifted model takes in place of these."""
+    halves = (np.dtype(np.float16), np.dtype(ml_dtypes.bfloat16))
+    return [{name: array.astype(np.float32) if array.dtype in halves else array for name, array in sample.items()} for sample in samples]
+
+
+def _lift(graph: GraphProto, types: dict[str, int], names: dict[str, str]) -> None:
+    types = {**types, **{value.name: value.type.tensor_type.elem_type for value in (*graph.input, *graph.value_info, *graph.output)},
+             **{tensor.name: tensor.data_type for tensor in graph.initializer}}
+    for node in graph.node:
+        if node.op_type == "Constant":
+            value = node.attribute[0]
+            types[node.output[0]] = TensorProto.FLOAT if value.name.startswith("value_float") else value.t.data_type
+    outputs, floats = {value.name for value in graph.output}, (*HALVES, TensorProto.FLOAT)
+    names, nodes = dict(names), []
+    for node in graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        cast = node.op_type in ("Cast", "CastLike") and types[node.output[0]] in floats and types[node.input[0]] in floats
+        if cast and node.output[0] not in outputs:
+            names[node.output[0]] = node.input[0]
+            continue
+        if cast:
+            node.op_type = "Identity"
+            del node.attribute[:], node.input[1:]
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _lift(attribute.g, types, names)
+            if attribute.name in ("to", "dtype") and attribute.i in HALVES:
+                attribute.i = TensorProto.FLOAT
+            if attribute.HasField("t"):
+                _widen(attribute.t)
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    for tensor in graph.initializer:
+        _widen(tensor)
+    infos = [value for value in graph.value_info if value.name not in names]
+    del graph.value_info[:]
+    graph.value_info.extend(infos)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type in HALVES:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def _widen(tensor: TensorProto) -> None:
+    if tensor.data_type in HALVES:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float32), tensor.name))
+
+
+def _between_casts(model: ModelProto, kept: dict[str, int]) -> ModelProto:
+    graph = model.graph
+    for value in graph.input:
+        if kept[value.name] in HALVES:
+            inside = f"{value.name}/inside"
+            for _, part in graphs_of(graph):
+                for node in part.node:
+                    node.input[:] = [inside if name == value.name else name for name in node.input]
+            graph.node.insert(0, helper.make_node("Cast", [value.name], [inside], to=TensorProto.FLOAT))
+            value.type.tensor_type.elem_type = kept[value.name]
+    for value in graph.output:
+        if kept[value.name] in HALVES:
+            inside = f"{value.name}/inside"
+            for _, part in graphs_of(graph):
+                for node in part.node:
+                    node.input[:] = [inside if name == value.name else name for name in node.input]
+                    node.output[:] = [inside if name == value.name else name for name in node.output]
+            for tensor in graph.initializer:
+                tensor.name = inside if tensor.name == value.name else tensor.name
+            graph.node.append(helper.make_node("Cast", [inside], [value.name], to=kept[value.name]))
+            value.type.tensor_type.elem_type = kept[value.name]
+    return model
+
+
 # ---------------------------------------------------------------- statistics for reference
 
 

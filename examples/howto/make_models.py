@@ -13,6 +13,7 @@ to FP16's range and every tensor in FP16, as simple converters make it. A FOLDER
     weights      a BatchNormalization with a variance of 1e8
     epsilon      a norm with an epsilon of 1e-12, and rows of zeros
     cancel       a difference of two numbers near 2000: nothing overflows, and the result is wrong
+    exported     a residual stream in FP16 throughout, as a model exported after .half() is, with a clamp at 65504
     custom       an operator of a library that only ONNX Runtime knows (tests/custom_op)
 """
 
@@ -168,6 +169,27 @@ def cancel() -> tuple[onnx.ModelProto, Samples]:
     return rows_model(graph, y), rows(graph)
 
 
+def exported() -> tuple[onnx.ModelProto, Samples]:
+    """What `.half()` and an export make of `stream` once the overflow has been clamped, as transformers does for T5: a file that
+    is FP16 throughout, its inputs and outputs too."""
+    graph = Graph()
+    x = graph.linear("/embed/MatMul", "x", gain=40.0)
+    squared = graph.node("Mul", "/ffn/Mul", x, x)
+    residual = graph.node("Add", "/residual/Add", x, graph.linear("/ffn/down/MatMul", squared, gain=4.0))
+    clamped = graph.node("Clip", "/residual/Clip", residual, graph.constant("lowest", -LARGEST_HALF),
+                         graph.constant("largest", LARGEST_HALF))
+    square = graph.node("Pow", "/norm/Pow", clamped, graph.constant("two", 2.0))
+    mean = graph.node("ReduceMean", "/norm/ReduceMean", square, axes=[-1])
+    root = graph.node("Sqrt", "/norm/Sqrt", graph.node("Add", "/norm/Add", mean, graph.constant("epsilon", 1e-8)))
+    normed = graph.node("Div", "/norm/Div", clamped, root)
+    head = graph.linear("/head/MatMul", normed)
+    half = graph.model({"x": (TensorProto.FLOAT16, [1, ROWS, WIDTH])}, head, [1, ROWS, WIDTH])
+    half.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT16
+    for tensor in half.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+    return half, [{"x": sample["x"].astype(np.float16)} for sample in rows(graph)]
+
+
 def custom() -> tuple[onnx.ModelProto, Samples]:
     graph = Graph()
     x = graph.node("DoubleIt", "/double/DoubleIt", graph.linear("/proj/MatMul", "x"), domain="test.ops")
@@ -176,7 +198,7 @@ def custom() -> tuple[onnx.ModelProto, Samples]:
 
 
 MODELS: dict[str, Callable[[], tuple[onnx.ModelProto, Samples]]] = {
-    make.__name__: make for make in (stream, layernorm, mask, mask_empty, weights, epsilon, cancel, custom)}
+    make.__name__: make for make in (stream, layernorm, mask, mask_empty, weights, epsilon, cancel, exported, custom)}
 
 
 def naive(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -216,7 +238,7 @@ def main() -> int:
         shutil.rmtree(folder)
     (folder / "samples").mkdir(parents=True)
     onnx.save(model, folder / "model.onnx")
-    if name != "custom":
+    if name not in ("custom", "exported"):
         onnx.save(naive(model), folder / "naive_fp16.onnx")
     for index, sample in enumerate(samples):
         np.savez(folder / "samples" / f"{index:03}.npz", **sample)

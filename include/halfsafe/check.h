@@ -173,12 +173,19 @@ struct CheckResult {
   /// What the float tensors of the fixed model did under emulation, by the names that they have there and as
   /// they are stored, and its weights; in graph order. Only where asked for.
   std::optional<RangeTable> fixed_ranges;
+  bool plain_as_stored = false;  ///< `plain` is the original's file as it is, which has 16-bit tensors.
+  /// Outputs that reach, in FP32, what the 16-bit type of the original's file can't hold, and that the fixed
+  /// model stores in it: with these types of outputs no model is right.
+  std::vector<std::string> outputs_past_type;
   /// The fixed model is right wherever it was run.
   bool Right() const { return fixed.right && (!device || device->fixed.right); }
 };
 
 /// Runs the original in FP32, and plain FP16 and `fixed` emulated: FP32 arithmetic, every tensor rounded to
-/// the type that the model stores it in. That is what a GPU does with FP16 storage and FP32 accumulation.
+/// the type that the model stores it in. That is what a GPU does with FP16 storage and FP32 accumulation. For
+/// an original with 16-bit tensors what is right is the FP32 model behind it (Model::Lifted), whose outputs
+/// are rounded to the type of the file's where the fixed model's have that too; the file as it is takes the
+/// place of plain FP16.
 /// Throws Error(kBadInput) when the two models' inputs or outputs don't match, or a sample doesn't fit;
 /// Error(kUnavailable) when the provider is not there.
 CheckResult Check(const Model& original, const Model& fixed, const SampleSource& samples,

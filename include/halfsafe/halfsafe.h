@@ -43,12 +43,16 @@ struct FixResult {
   Narrowing narrowing;                 ///< What of that was taken back.
   bool right = false;                  ///< Both checks are right.
   bool only_fp32 = false;              ///< Nothing is left in FP16.
+  /// `fixed` is the given model itself, which is in 16 bits already and right; `plan` then says which of its
+  /// nodes are in which type. Saved under the same name it has the bytes of a file that halfsafe wrote.
+  bool as_stored = false;
 };
 
 /// The whole job: scan, plan, apply, check; while the check fails, move the nodes that hurt most to FP32 and
 /// check again; then take back those that needn't have moved. Each stage is also a function of its own, and
 /// gives the same result. For a model that was raised to another opset, `check.reference` is the one that it
-/// was made from. Throws what the stages throw.
+/// was made from. A model with 16-bit tensors that is right as it is, and has the types that `options.plan`
+/// asks for, comes back unchanged. Throws what the stages throw.
 FixResult Fix(const Model& model, const SampleSource& samples, const FixOptions& options, Progress* progress);
 
 }  // namespace halfsafe

@@ -65,7 +65,8 @@ class Model {
   uint64_t bytes() const;
 
   /// Raw little-endian bytes of `tensor` where it holds them as such (raw_data, or external data through the
-  /// map); empty where it uses typed fields. Large weights that Apply changed are converted anew each time.
+  /// map); empty where it uses typed fields. Large weights that Lifted widened or Apply changed are converted
+  /// anew each time.
   TensorBytes RawBytes(const onnx::TensorProto& tensor) const;
   /// Gives the memory behind a tensor's external data, or behind all of it, back to the system, which reads
   /// the file again where the bytes are touched again.
@@ -87,7 +88,7 @@ class Model {
 
   /// Types of tensors that ONNX's own inference can't find, by full name (see CompleteTypes).
   const std::map<std::string, DType>& known_types() const;
-  /// Makes what `index` returned invalid.
+  /// Makes what `index` and Lifted returned invalid.
   void SetKnownTypes(std::map<std::string, DType> types);
 
   /// Converts the model, bodies included, to a newer opset of the standard domain. Results stay what they
@@ -95,14 +96,29 @@ class Model {
   /// own operator ("Clip_3:Constant"). Operators of other domains, weights, descriptions and the rest stay as
   /// they are; the IR version rises where the opset needs it. Throws Error(kUsage) when the model's opset is
   /// newer than `opset`, or ONNX does not know `opset`; Error(kBadInput) that names file, node and both
-  /// opsets where a node has no form there. On failure nothing has changed; else what `index` returned is
-  /// invalid.
+  /// opsets where a node has no form there. On failure nothing has changed; else what `index` and Lifted
+  /// returned is invalid.
   void RaiseOpset(int opset);
   /// Raises a model of opset 6, for which ONNX Runtime lacks most kernels, to 7; leaves any other as it is,
   /// and one that can't be converted.
   void RaiseToRun();
   /// What RaiseOpset was asked for, of this model or the one that it was made from.
   std::optional<int> raised_opset() const;
+
+  /// The FP32 model behind one that holds FP16 or BF16, which is what scan, plan and check take for the
+  /// original: 16-bit weights are widened exactly, as they are read, tensors are FP32, and Casts among FP32,
+  /// FP16 and BF16 are gone (an Identity where they write an output of a graph). Names of all other nodes and
+  /// tensors stay, and so do FP64, integers and FP8. The model itself where it holds no 16-bit type. Made on
+  /// first use and kept; refers to this model, which must outlive it. Throws Error(kBadInput) where bits of
+  /// 16-bit values are read as another type (BitCast).
+  const Model& Lifted() const;
+  /// Of a model that Lifted made, the one that it was made from; null for all others.
+  const Model* AsStored() const;
+  /// Has Lifted leave out what exporters put into FP16 models to keep them finite: clamps at +-65504 or
+  /// +-64504. Makes what Lifted returned invalid.
+  void LiftClamps();
+  /// Whether LiftClamps was asked for, of this model or the one that it was made from.
+  bool lifts_clamps() const;
 
   /// Inputs that a sample has to give: graph inputs without an initializer.
   std::vector<InputSpec> Inputs() const;

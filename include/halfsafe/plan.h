@@ -52,6 +52,7 @@ struct IoPlan {
 struct Plan {
   std::string model_sha256;           ///< Of the model that it is for.
   std::optional<int> opset;           ///< That the model has to be raised to before the plan is applied.
+  bool lift_clamps = false;           ///< Model::LiftClamps has to be called before.
   Precision half = Precision::kFp16;  ///< The 16-bit type that nodes have where nothing speaks against it.
   std::vector<NodePlan>
       nodes;  ///< Every node with floating-point tensors that could be stored in FP16, in graph order.
@@ -93,15 +94,22 @@ enum class Repair {
   kBf16,
 };
 
+/// Which types the inputs and outputs of the result have.
+enum class Interface {
+  kKeep,  ///< Those that the model's file has.
+  kFp16,  ///< FP16 for floating-point ones where their range allows.
+  kFp32,  ///< FP32 in place of 16-bit ones.
+};
+
 /// What a plan is made by.
 struct PlanOptions {
   /// The 16-bit type that nodes get, kFp16 or kBf16. BF16 has FP32's range, so nothing has to be repaired.
   Precision half = Precision::kFp16;
   Repair repair = Repair::kRescale;  ///< How overflow is repaired.
   double threshold = 10000.0;        ///< Nothing past this, as it is stored, is FP16.
-  double margin = 2048.0;        ///< Rescaled tensors stay within this where they can, or else the threshold.
-  bool io_fp16 = false;          ///< Floating-point inputs and outputs become FP16 where their range allows.
-  bool accumulate_fp16 = false;  ///< Count partial sums past 65504 as overflows.
+  double margin = 2048.0;  ///< Rescaled tensors stay within this where they can, or else the threshold.
+  Interface io = Interface::kKeep;  ///< Types of inputs and outputs.
+  bool accumulate_fp16 = false;     ///< Count partial sums past 65504 as overflows.
   /// Casts cost nothing, as for compilers that fuse them: a node is FP32 only for a reason of its own.
   bool free_casts = false;
   std::vector<std::string> keep_nodes;  ///< Regular expressions on node names: these stay FP32.
@@ -130,7 +138,8 @@ std::optional<Plan> PlanForNothing(const Model& model, Precision half);
 bool DropUnused(Plan* plan);
 
 /// The plan that plain converters follow: FP16 wherever the operator has it. Weights past the range become
-/// +-65504, as everywhere when Apply converts them.
+/// +-65504, as everywhere when Apply converts them. A model that is in 16 bits already is compared as it is
+/// (Model::AsStored), not by this.
 Plan PlainFp16Plan(const Model& model);
 
 /// Everything the plan says of one node, in sentences. Throws Error(kUsage), with the nearest name, for an

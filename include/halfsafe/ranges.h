@@ -57,6 +57,7 @@ struct SkippedSample {
 struct RangeTable {
   std::string model_sha256;            ///< Of the model that was scanned.
   std::optional<int> opset;            ///< That the model was raised to before it was scanned.
+  bool lift_clamps = false;            ///< Model::LiftClamps was called before.
   uint64_t samples = 0;                ///< How many were seen.
   std::vector<SkippedSample> skipped;  ///< By name; not counted in `samples`.
   std::vector<TensorStats> tensors;    ///< In graph order.

@@ -38,18 +38,24 @@ LoadedModel Finish(Model read, std::optional<int> opset, std::vector<std::filesy
   return result;
 }
 
-LoadedModel LoadFile(const std::filesystem::path& path, std::optional<int> opset,
+LoadedModel LoadFile(const std::filesystem::path& path, std::optional<int> opset, bool lift_clamps,
                      std::vector<std::filesystem::path> custom_ops) {
-  return Run(nb::none(),
-             [&](Progress*) { return Finish(Model::Load(path), opset, std::move(custom_ops), false); });
+  return Run(nb::none(), [&](Progress*) {
+    Model model = Model::Load(path);
+    if (lift_clamps) model.LiftClamps();
+    return Finish(std::move(model), opset, std::move(custom_ops), false);
+  });
 }
 
 LoadedModel LoadBytes(const nb::bytes& bytes, const std::optional<std::filesystem::path>& folder,
-                      std::optional<int> opset, std::vector<std::filesystem::path> custom_ops) {
+                      std::optional<int> opset, bool lift_clamps,
+                      std::vector<std::filesystem::path> custom_ops) {
   const auto content = BytesOf(bytes);
   const std::filesystem::path path = folder ? *folder / kNoPath : std::filesystem::path(kNoPath);
   return Run(nb::none(), [&](Progress*) {
-    return Finish(Model::Parse(content, path), opset, std::move(custom_ops), true);
+    Model model = Model::Parse(content, path);
+    if (lift_clamps) model.LiftClamps();
+    return Finish(std::move(model), opset, std::move(custom_ops), true);
   });
 }
 
@@ -173,8 +179,9 @@ void BindModel(nb::module_& module) {
           "width"_a = 100, "What `halfsafe inspect` prints.")
       .def("to_json", [](const Inspection& inspection) { return ToJson(inspection); });
 
-  module.def("load_file", &LoadFile, "path"_a, "opset"_a.none(), "custom_ops"_a);
-  module.def("load_bytes", &LoadBytes, "content"_a, "folder"_a.none(), "opset"_a.none(), "custom_ops"_a);
+  module.def("load_file", &LoadFile, "path"_a, "opset"_a.none(), "lift_clamps"_a, "custom_ops"_a);
+  module.def("load_bytes", &LoadBytes, "content"_a, "folder"_a.none(), "opset"_a.none(), "lift_clamps"_a,
+             "custom_ops"_a);
   module.def(
       "inspect",
       [](const LoadedModel& model) {

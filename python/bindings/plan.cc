@@ -36,6 +36,12 @@ Precision HalfFrom(const std::string& name) {
   return PrecisionFrom(name);
 }
 
+Interface InterfaceFrom(const std::string& name) {
+  Require(name == "keep" || name == "fp16" || name == "fp32",
+          fmt::format("io is '{}', expected 'keep', 'fp16' or 'fp32'", name));
+  return name == "keep" ? Interface::kKeep : name == "fp16" ? Interface::kFp16 : Interface::kFp32;
+}
+
 void MakePlanOptions(PlanOptions* self, const std::string& half, const std::string& repair, double threshold,
                      double margin, const std::string& io, const std::string& accumulate, bool free_casts,
                      std::vector<std::string> keep, std::vector<std::string> keep_op,
@@ -47,7 +53,7 @@ void MakePlanOptions(PlanOptions* self, const std::string& half, const std::stri
   options.repair = RepairFrom(repair);
   options.threshold = threshold;
   options.margin = margin;
-  options.io_fp16 = IsFp16("io", io, "keep");
+  options.io = InterfaceFrom(io);
   options.accumulate_fp16 = IsFp16("accumulate", accumulate, "fp32");
   options.free_casts = free_casts;
   options.keep_nodes = std::move(keep);

@@ -22,29 +22,32 @@ Progress = Callable[[str, int, int], object]
 Provider = Literal["cpu", "cuda"]
 Half = Literal["fp16", "bf16"]
 Repair = Literal["rescale", "fp32", "bf16"]
+Interface = Literal["keep", "fp16", "fp32"]
 
 
-def load(model: ModelLike, *, opset: int | None = None, custom_ops: Sequence[Path] = (), folder: Path | None = None) -> Model:
+def load(model: ModelLike, *, opset: int | None = None, custom_ops: Sequence[Path] = (), folder: Path | None = None,
+         lift_clamps: bool = False) -> Model:
     """Reads a model. Every function does this with what it is given; to load it once saves time where several are called.
 
     model: a path, the bytes of an ONNX file, or an onnx.ModelProto.
     opset: convert the model to this opset first. Checks still compare with the model as it was.
     custom_ops: libraries of custom operators for ONNX Runtime.
     folder: where bytes and a ModelProto find their external data; the current one where not given.
+    lift_clamps: leave out of a model in 16 bits the clamps at +-65504 or +-64504 that its export put in to keep it finite.
 
     >>> model = halfsafe.load("model.onnx")
     >>> [(spec.name, spec.dtype, spec.shape) for spec in model.inputs]
     [('x', 'float32', [None, 64])]
     """
     if isinstance(model, Model):
-        if opset is None and not custom_ops:
+        if opset is None and not custom_ops and not lift_clamps:
             return model
-        raise UsageError("the model is loaded already: opset and custom_ops are for the load that reads it")
+        raise UsageError("the model is loaded already: opset, custom_ops and lift_clamps are for the load that reads it")
     if isinstance(model, (str, os.PathLike)):
-        return _core.load_file(model, opset, list(custom_ops))
+        return _core.load_file(model, opset, lift_clamps, list(custom_ops))
     if not isinstance(model, (bytes, bytearray, memoryview)):
         model = _serialized(model)
-    return _core.load_bytes(bytes(model), folder, opset, list(custom_ops))
+    return _core.load_bytes(bytes(model), folder, opset, lift_clamps, list(custom_ops))
 
 
 def _serialized(model: Any) -> bytes:
@@ -117,7 +120,7 @@ def diff(before: Ranges, after: Ranges, *, threshold: float = 10000.0) -> Ranges
 
 
 def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repair = "rescale", threshold: float = 10000.0,
-         margin: float = 2048.0, io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32",
+         margin: float = 2048.0, io: Interface = "keep", accumulate: Literal["fp32", "fp16"] = "fp32",
          free_casts: bool = False, keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None) -> Plan:
     """Decides which nodes run in FP16, and which tensors are stored times a power of two.
 
@@ -126,7 +129,8 @@ def plan(model: ModelLike, ranges: Ranges, *, half: Half = "fp16", repair: Repai
         or in "bf16" where the opset has it.
     threshold: nothing past it, as it is stored, is FP16.
     margin: what rescaled tensors stay within where they can.
-    io: "fp16" gives the model FP16 inputs and outputs where their range allows.
+    io: "fp16" gives the model FP16 inputs and outputs where their range allows, "fp32" FP32 ones in place of those that its
+        file has in 16 bits.
     accumulate: "fp16" counts partial sums past 65504 as overflow, for runtimes that add up in FP16.
     free_casts: count no cost for Casts, as for a compiler that fuses them.
     keep: regular expressions on names of nodes that stay FP32; keep_op: types of operators that do.
@@ -179,7 +183,7 @@ def check(model: ModelLike, fixed: ModelLike, samples: SamplesLike, *, transform
 
 def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None = None, opset: int | None = None,
         half: Half = "fp16", repair: Repair = "rescale", threshold: float = 10000.0, margin: float = 2048.0,
-        io: Literal["keep", "fp16"] = "keep", accumulate: Literal["fp32", "fp16"] = "fp32", free_casts: bool = False,
+        io: Interface = "keep", accumulate: Literal["fp32", "fp16"] = "fp32", free_casts: bool = False,
         keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None, rel_l2: float = 0.01,
         rtol: float | None = None, atol: float | None = None, max_flips: float = 0.0, holdout: float = 0.0,
         budget: float | None = None, threads: int = 0, low_memory: bool = False, allow_nan: bool = False,

@@ -33,6 +33,7 @@ struct CommonOptions {
   bool leading_axis = false;
   uint64_t random = 0;
   std::optional<int> opset;
+  bool lift_clamps = false;
   bool fail_on_overflow = false;
   bool fail_on_little_gained = false;
   double threshold = 10000.0;

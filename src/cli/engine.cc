@@ -39,8 +39,9 @@ struct EngineCommand {
   ExitCode Trace() {
     ConsoleProgress progress(common.quiet);
     const std::optional<Plan> plan = plan_path.empty() ? std::nullopt : std::optional(ReadPlan(plan_path));
-    const Model model = plan ? LoadModelFor(plan_path, plan->model_sha256, plan->opset, common)
-                             : LoadModel(common.model, common);
+    const Model model =
+        plan ? LoadModelFor(plan_path, plan->model_sha256, plan->opset, plan->lift_clamps, common)
+             : LoadModel(common.model, common);
     const auto samples = OpenData(model, common, &progress);
     const auto repeated = RepeatSamples(*samples, model.Inputs(), batch);
     const TraceResult result =

@@ -68,8 +68,9 @@ struct BuildCommand {
     RequireOutputs(&common, {{"--timing-cache", options.timing_cache.string(), true}}, {plan_path});
     ConsoleProgress progress(common.quiet);
     const std::optional<Plan> plan = plan_path.empty() ? std::nullopt : std::optional(ReadPlan(plan_path));
-    const Model model = plan ? LoadModelFor(plan_path, plan->model_sha256, plan->opset, common)
-                             : LoadModel(common.model, common);
+    const Model model =
+        plan ? LoadModelFor(plan_path, plan->model_sha256, plan->opset, plan->lift_clamps, common)
+             : LoadModel(common.model, common);
     const bool has_data = !common.data.empty() || common.random > 0;
     const auto samples = has_data ? OpenData(model, common, &progress) : nullptr;
     const auto repeated = has_data ? RepeatSamples(*samples, model.Inputs(), batch) : nullptr;

@@ -5,6 +5,7 @@
 #include "base/file.h"
 #include "cli/console.h"
 #include "cli/options.h"
+#include "model/lifted_samples.h"
 
 namespace halfsafe {
 namespace {
@@ -72,7 +73,9 @@ struct CheckCommand {
     ConsoleProgress progress(common.quiet);
     const Model model = LoadRunnable(common.model, common);
     const Model fixed_model = LoadRunnable(fixed, common);
-    const auto samples = OpenData(model, common, &progress);
+    const auto data = OpenData(model, common, &progress);
+    const LiftedSamples lifted(model.Lifted(), *data, &progress);
+    const SampleSource* samples = &lifted.source();
     options.threads = common.threads;
     options.low_memory = common.low_memory;
     options.allow_nan = common.allow_nan;
@@ -155,7 +158,7 @@ struct CheckCommand {
   std::optional<Model> Raised(const Model& model, const Plan& plan, const std::string& path) {
     if (!plan.opset) return std::nullopt;
     options.reference = &model;
-    return LoadModelFor(path, plan.model_sha256, plan.opset, common);
+    return LoadModelFor(path, plan.model_sha256, plan.opset, plan.lift_clamps, common);
   }
 };
 
@@ -167,6 +170,7 @@ Command SetUpFix(CLI::App* app) {
   AddData(app, &command->common);
   AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
+  AddLiftClamps(app, &command->common);
   AddOutput(app, &command->common, "FIXED.onnx", "The fixed model", true);
   app->add_option("--save-plan", command->save_plan, "Also write the plan")->type_name("PLAN.json");
   app->add_option("--save-ranges", command->save_ranges, "Also write the ranges of the scan")
@@ -206,6 +210,7 @@ Command SetUpCheck(CLI::App* app) {
       ->type_name("FIXED.onnx");
   AddData(app, &command->common);
   AddAllowNan(app, &command->common);
+  AddLiftClamps(app, &command->common);
   app->add_option("--widen", command->widen,
                   "When it is not right, move the nodes that hurt most to FP32 in this plan")
       ->type_name("PLAN.json");

@@ -42,7 +42,9 @@ CLI::ValidationError NoSuchWord(const std::string& option, const std::string& te
 }
 
 void AddModel(CLI::App* app, CommonOptions* options) {
-  app->add_option("MODEL", options->model, "The FP32 ONNX model")->required()->type_name("MODEL.onnx");
+  app->add_option("MODEL", options->model, "The ONNX model, in FP32 or 16 bits")
+      ->required()
+      ->type_name("MODEL.onnx");
 }
 
 void AddData(CLI::App* app, CommonOptions* options) {
@@ -66,6 +68,13 @@ void AddOpset(CLI::App* app, CommonOptions* options) {
          "--opset", [options](int opset) { options->opset = opset; },
          "Convert the model to this opset first (Conv and others have BF16 from 22 on)")
       ->type_name("N");
+}
+
+void AddLiftClamps(CLI::App* app, CommonOptions* options) {
+  app->add_flag(
+      "--lift-clamps", options->lift_clamps,
+      "Leave out of a 16-bit model the clamps at +-65504 or +-64504 that its export put in to keep it "
+      "finite");
 }
 
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
@@ -116,8 +125,9 @@ void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan) {
   app->add_option("--threshold", options->threshold, "Tensors past this stay FP32 (default 10000)")
       ->type_name("X")
       ->check(AboveZero());
-  OneOf(app, "--io", &plan->io_fp16, "Types of inputs and outputs: keep (default) or fp16",
-        {{"keep", false}, {"fp16", true}});
+  OneOf(app, "--io", &plan->io,
+        "Types of inputs and outputs: keep (default), fp16, or fp32 in place of a file's 16-bit types",
+        {{"keep", Interface::kKeep}, {"fp16", Interface::kFp16}, {"fp32", Interface::kFp32}});
   OneOf(app, "--accumulate", &plan->accumulate_fp16,
         "What the runtime adds up in: fp32 (default), or fp16, which TensorRT may "
         "pick: partial sums then count",
@@ -214,6 +224,7 @@ namespace {
 Model Opened(const std::string& path, const CommonOptions& options) {
   Model model = Model::Load(path);
   RequireApart(options, model);
+  if (options.lift_clamps) model.LiftClamps();
   return model;
 }
 
@@ -238,8 +249,9 @@ Model LoadRunnable(const std::string& path, const CommonOptions& options, std::o
 }
 
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
-                   const CommonOptions& options) {
+                   bool lift_clamps, const CommonOptions& options) {
   Model model = Opened(options.model, options);
+  if (lift_clamps) model.LiftClamps();
   try {
     // Another model is for the stage to refuse.
     if (opset && model.sha256() == sha256) model.RaiseOpset(*opset);

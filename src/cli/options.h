@@ -22,6 +22,7 @@ void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
 void AddAllowNan(CLI::App* app, CommonOptions* options);
 void AddOpset(CLI::App* app, CommonOptions* options);
+void AddLiftClamps(CLI::App* app, CommonOptions* options);
 /// `value` is what --help calls the file: FIXED.onnx.
 void AddOutput(CLI::App* app, CommonOptions* options, const std::string& value, const std::string& what,
                bool required);
@@ -81,9 +82,9 @@ Model LoadModel(const std::string& path, const CommonOptions& options,
 /// one of opset 7 where it can.
 Model LoadRunnable(const std::string& path, const CommonOptions& options,
                    std::optional<int> opset = std::nullopt);
-/// The model that `file`, ranges or a plan, was made for: it holds `sha256` and `opset`.
+/// The model that `file`, ranges or a plan, was made for: it holds `sha256`, `opset` and `lift_clamps`.
 Model LoadModelFor(const std::string& file, const std::string& sha256, std::optional<int> opset,
-                   const CommonOptions& options);
+                   bool lift_clamps, const CommonOptions& options);
 /// The samples that --data or --random name, for this model.
 std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& options, Progress* progress);
 std::vector<std::filesystem::path> Paths(const std::vector<std::string>& names);

@@ -33,7 +33,8 @@ struct PlanCommand {
       throw BadUsage("--explain and --export write to standard output, and so does --json -");
     RequireOutputs(&common, {}, {ranges_path});
     const RangeTable ranges = ReadRanges(ranges_path);
-    const Model model = LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, common);
+    const Model model =
+        LoadModelFor(ranges_path, ranges.model_sha256, ranges.opset, ranges.lift_clamps, common);
     options.threshold = common.threshold;
     options.latencies = ReadLatencies(common.latencies);
     const Plan plan = MakePlan(model, ranges, options);
@@ -81,7 +82,7 @@ struct ApplyCommand {
       throw BadUsage("--accumulate fp32 writes Casts, which --typing weak leaves out");
     RequireOutputs(&common, {}, {plan_path});
     const Plan plan = ReadPlan(plan_path);
-    const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, common);
+    const Model model = LoadModelFor(plan_path, plan.model_sha256, plan.opset, plan.lift_clamps, common);
     Model fixed = typing == Typing::kWeak ? ApplyWeakly(model, plan).model : Apply(model, plan);
     if (accumulate_fp32) fixed = AccumulateInFp32(fixed);
     if (no_findings) fixed = WithoutFindings(fixed);

@@ -139,6 +139,7 @@ Command SetUpScan(CLI::App* app) {
   AddData(app, &command->common);
   AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
+  AddLiftClamps(app, &command->common);
   AddOutput(app, &command->common, "RANGES.json", "The ranges", false);
   app->add_option("--from-outputs", command->outputs,
                   "Tensors recorded by Polygraphy (--save-outputs), in place of running anything")

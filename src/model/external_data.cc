@@ -11,7 +11,7 @@ namespace {
 
 /// Entries of ours, which no file has.
 constexpr char kExponent[] = "halfsafe.exponent", kClamp[] = "halfsafe.clamp",
-               kKeepNonzero[] = "halfsafe.keep_nonzero";
+               kKeepNonzero[] = "halfsafe.keep_nonzero", kFrom[] = "halfsafe.from";
 
 template <typename Number>
 Number Parse(const onnx::TensorProto& tensor, const onnx::StringStringEntryProto& entry) {
@@ -45,6 +45,7 @@ ExternalReference ReadReference(const onnx::TensorProto& tensor) {
     if (entry.key() == kExponent) reference.conversion->exponent = Parse<int>(tensor, entry);
     if (entry.key() == kClamp) reference.conversion->clamp = Parse<double>(tensor, entry);
     if (entry.key() == kKeepNonzero) reference.conversion->keep_nonzero = true;
+    if (entry.key() == kFrom) reference.conversion->from = static_cast<DType>(Parse<int>(tensor, entry));
   }
   return reference;
 }
@@ -58,6 +59,7 @@ void PutInside(std::span<const std::byte> raw, onnx::TensorProto* tensor) {
 void WriteReference(const ExternalReference& reference, onnx::TensorProto* tensor) {
   tensor->clear_raw_data();
   tensor->clear_float_data();
+  tensor->clear_int32_data();
   tensor->clear_external_data();
   tensor->set_data_location(onnx::TensorProto_DataLocation_EXTERNAL);
   const auto add = [&](const char* key, const std::string& value) {
@@ -73,6 +75,7 @@ void WriteReference(const ExternalReference& reference, onnx::TensorProto* tenso
   add(kExponent, std::to_string(reference.conversion->exponent));
   if (reference.conversion->clamp) add(kClamp, fmt::format("{}", *reference.conversion->clamp));
   if (reference.conversion->keep_nonzero) add(kKeepNonzero, "1");
+  add(kFrom, std::to_string(static_cast<int>(reference.conversion->from)));
 }
 
 }  // namespace halfsafe

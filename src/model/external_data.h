@@ -17,8 +17,8 @@ struct ExternalReference {
   std::string location;  ///< Relative to the model's folder.
   uint64_t offset = 0;
   std::optional<uint64_t> length = std::nullopt;
-  /// Only in models that were rewritten and not saved: the file holds the FP32 values that the original has,
-  /// and they are converted each time they are read. So a rewritten model costs no memory for its weights.
+  /// Only in models that were lifted or rewritten and not saved: the file holds the values that the original
+  /// has, and they are converted each time they are read. So such a model costs no memory for its weights.
   std::optional<WeightConversion> conversion = std::nullopt;
 };
 

@@ -24,6 +24,7 @@
 #include "model/external_data.h"
 #include "model/functions.h"
 #include "model/graph_index.h"
+#include "model/lift.h"
 #include "model/opset.h"
 #include "model/sparse.h"
 #include "model/walk.h"
@@ -95,6 +96,18 @@ struct Model::Impl {
   uint64_t external_bytes = 0;  ///< What initializers take of them, in all.
   std::mutex indexing;
   std::unique_ptr<const GraphIndex> index;
+  bool lift_clamps = false;
+  std::mutex lifting;
+  bool lift_tried = false;              ///< `lifted` says what came of it.
+  std::unique_ptr<const Model> lifted;  ///< Null where there is nothing to lift.
+  const Model* stored = nullptr;        ///< Of a lifted model, the one that holds it.
+
+  /// For when the graph has changed.
+  void Invalidate() {
+    index.reset();
+    lifted.reset();
+    lift_tried = false;
+  }
 
   void MapExternal(const onnx::TensorProto& tensor);
   /// Of an external tensor, as the file has them.
@@ -141,20 +154,28 @@ void Model::Impl::MapExternal(const onnx::TensorProto& tensor) {
 
 std::span<const std::byte> Model::Impl::BytesInFile(const onnx::TensorProto& tensor,
                                                     const ExternalReference& reference) {
-  const uint64_t size =
-      reference.conversion ? TensorElementCount(tensor) * sizeof(float) : TensorByteSize(tensor);
+  const uint64_t size = reference.conversion
+                            ? TensorElementCount(tensor) * DTypeSize(reference.conversion->from)
+                            : TensorByteSize(tensor);
   return external.at(reference.location)->bytes().subspan(reference.offset, size);
 }
 
 Model::Model() : impl_(std::make_unique<Impl>()) {}
 Model::~Model() = default;
-Model::Model(Model&&) noexcept = default;
-Model& Model::operator=(Model&&) noexcept = default;
+Model::Model(Model&& other) noexcept : impl_(std::move(other.impl_)) {
+  if (impl_ != nullptr && impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
+}
+Model& Model::operator=(Model&& other) noexcept {
+  impl_ = std::move(other.impl_);
+  if (impl_ != nullptr && impl_->lifted != nullptr) impl_->lifted->impl_->stored = this;
+  return *this;
+}
 
 Model::Model(const Model& base, onnx::ModelProto proto) : Model() {
   impl_->path = base.impl_->path;
   impl_->sha256 = base.impl_->sha256;
   impl_->raised_opset = base.impl_->raised_opset;
+  impl_->lift_clamps = base.impl_->lift_clamps;
   impl_->sparse = base.impl_->sparse;
   impl_->external = base.impl_->external;
   impl_->proto = std::move(proto);
@@ -236,7 +257,7 @@ const onnx::ModelProto& Model::proto() const { return impl_->proto; }
 const std::map<std::string, DType>& Model::known_types() const { return impl_->known_types; }
 void Model::SetKnownTypes(std::map<std::string, DType> types) {
   impl_->known_types = std::move(types);
-  impl_->index.reset();
+  impl_->Invalidate();
 }
 const GraphIndex& Model::index() const {
   const std::lock_guard<std::mutex> lock(impl_->indexing);
@@ -255,7 +276,7 @@ std::vector<std::filesystem::path> Model::data_paths() const {
 void Model::RaiseOpset(int opset) {
   OpsetConversion(*this, opset).ApplyTo(&impl_->proto);
   impl_->raised_opset = opset;
-  impl_->index.reset();
+  impl_->Invalidate();
 }
 
 void Model::RaiseToRun() {
@@ -270,6 +291,29 @@ void Model::RaiseToRun() {
 
 std::optional<int> Model::raised_opset() const { return impl_->raised_opset; }
 
+const Model& Model::Lifted() const {
+  const std::lock_guard<std::mutex> lock(impl_->lifting);
+  if (!impl_->lift_tried) {
+    if (std::optional<LiftedModel> lifted = Lift(*this)) {
+      Model model(*this, std::move(lifted->proto));
+      model.SetKnownTypes(std::move(lifted->known_types));
+      model.impl_->stored = this;
+      impl_->lifted = std::make_unique<const Model>(std::move(model));
+    }
+    impl_->lift_tried = true;
+  }
+  return impl_->lifted != nullptr ? *impl_->lifted : *this;
+}
+
+const Model* Model::AsStored() const { return impl_->stored; }
+
+void Model::LiftClamps() {
+  impl_->lift_clamps = true;
+  impl_->Invalidate();
+}
+
+bool Model::lifts_clamps() const { return impl_->lift_clamps; }
+
 TensorBytes Model::RawBytes(const onnx::TensorProto& tensor) const {
   if (!IsExternal(tensor))
     return {std::as_bytes(std::span(tensor.raw_data().data(), tensor.raw_data().size())), nullptr};
@@ -279,6 +323,7 @@ TensorBytes Model::RawBytes(const onnx::TensorProto& tensor) const {
   const size_t size = TensorByteSize(tensor);
   const auto converted = std::make_shared_for_overwrite<std::byte[]>(size);
   ConvertWeight(in_file, *reference.conversion, converted.get());
+  Forget(tensor);  // What was read is in memory in its other form now, and need not be twice.
   return {{converted.get(), size}, converted};
 }
 

@@ -52,14 +52,33 @@ void EncodeBfloat16(std::span<const float> values, uint16_t* bits) {
 
 }  // namespace
 
-void ConvertWeight(std::span<const std::byte> floats, const WeightConversion& conversion, std::byte* out) {
+void WidenValues(std::span<const std::byte> raw, DType dtype, float* values) {
+  if (dtype == DType::kFloat) {
+    std::memcpy(values, raw.data(), raw.size());
+    return;
+  }
+  std::array<uint16_t, kBlock> bits{};
+  for (size_t begin = 0; begin < raw.size(); begin += sizeof(bits)) {
+    const auto part = raw.subspan(begin, std::min(sizeof(bits), raw.size() - begin));
+    const size_t count = part.size() / sizeof(uint16_t);
+    std::memcpy(bits.data(), part.data(), part.size());
+    if (dtype == DType::kFloat16) {
+      HalfToFloats(bits.data(), count, values);
+    } else {
+      std::transform(bits.data(), bits.data() + count, values, Bfloat16Value);
+    }
+    values += count;
+  }
+}
+
+void ConvertWeight(std::span<const std::byte> raw, const WeightConversion& conversion, std::byte* out) {
   std::array<float, kBlock> block{};
   std::array<uint16_t, kBlock> bits{};
-  const size_t size = DTypeSize(conversion.dtype);
-  for (size_t begin = 0; begin < floats.size(); begin += sizeof(block)) {
-    const auto part = floats.subspan(begin, std::min(sizeof(block), floats.size() - begin));
-    const std::span values(block.data(), part.size() / sizeof(float));
-    std::memcpy(values.data(), part.data(), part.size());
+  const size_t size = DTypeSize(conversion.dtype), size_before = DTypeSize(conversion.from);
+  for (size_t begin = 0; begin < raw.size(); begin += kBlock * size_before) {
+    const auto part = raw.subspan(begin, std::min(kBlock * size_before, raw.size() - begin));
+    const std::span values(block.data(), part.size() / size_before);
+    WidenValues(part, conversion.from, values.data());
     Change(conversion, values);
     const void* result = values.data();
     if (conversion.dtype != DType::kFloat) {

@@ -53,7 +53,8 @@ void Checkpoint::Read(const Model& model, uint64_t samples) {
     return BadInput(
         fmt::format("{}: is of a scan with {}; remove it to start from the first sample", path_, what));
   };
-  if (before.model_sha256 != model.sha256() || before.opset != model.raised_opset())
+  if (before.model_sha256 != model.sha256() || before.opset != model.raised_opset() ||
+      before.lift_clamps != model.lifts_clamps())
     throw other("another model");
   if (root.String("scan_sha256") != scan_) throw other("other samples or options");
   done_ = root.Unsigned("done");

@@ -131,6 +131,11 @@ RangeTable MergeRanges(const std::vector<RangeTable>& tables) {
       throw BadInput(fmt::format("ranges {} are of the model at {}, the first of it at {}", i + 1,
                                  OpsetText(table.opset), OpsetText(merged.opset)));
     }
+    if (table.lift_clamps != merged.lift_clamps) {
+      throw BadInput(
+          fmt::format("ranges {} are of the model {} its clamps at FP16's limits, the first are not", i + 1,
+                      table.lift_clamps ? "without" : "with"));
+    }
     merged.samples += table.samples;
     merged.skipped.insert(merged.skipped.end(), table.skipped.begin(), table.skipped.end());
     std::unordered_map<std::string, size_t> position;
@@ -154,6 +159,7 @@ nlohmann::ordered_json RangesJson(const RangeTable& ranges) {
                                  {"model_sha256", ranges.model_sha256},
                                  {"opset", OrNull(ranges.opset)},
                                  {"samples", ranges.samples}};
+  if (ranges.lift_clamps) json["lift_clamps"] = true;
   json["skipped"] = nlohmann::ordered_json::array();
   for (const SkippedSample& sample : ranges.skipped)
     json["skipped"].push_back({{"sample", sample.name}, {"reason", sample.reason}});
@@ -169,6 +175,7 @@ RangeTable RangesFromJson(std::string_view text, std::string_view where) {
   RangeTable ranges;
   ranges.model_sha256 = document.root().String("model_sha256");
   ranges.opset = document.root().PositiveOr("opset");
+  ranges.lift_clamps = document.root().BoolOr("lift_clamps", false);
   ranges.samples = document.root().Unsigned("samples");
   document.root().ForEachElement("skipped", [&](const JsonReader& json) {
     ranges.skipped.push_back({json.String("sample"), json.String("reason")});

@@ -7,6 +7,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/ranges.h"
 #include "model/graph_index.h"
+#include "model/lifted_samples.h"
 #include "observe/chains.h"
 #include "observe/checkpoint.h"
 #include "observe/constants.h"
@@ -36,6 +37,7 @@ RangeTable Collect(const Model& model, const GraphIndex& index, const Slots& slo
   RangeTable table;
   table.model_sha256 = model.sha256();
   table.opset = model.raised_opset();
+  table.lift_clamps = model.lifts_clamps();
   table.samples = samples;
   std::unordered_map<int, TensorStats> done;
   std::unordered_map<std::string, const TensorStats*> constant_of;
@@ -219,11 +221,14 @@ RangeTable ScanSamples(ObservedRun* run, const SampleSource& samples, const Scan
 
 }  // namespace
 
-RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptions& options,
+RangeTable Scan(const Model& given, const SampleSource& given_samples, const ScanOptions& options,
                 Progress* progress) {
   if (!options.checkpoint.empty() && !options.save_outputs.empty())
     throw BadUsage(
         "--save-outputs writes every sample of one run: a scan with --checkpoint may take several");
+  const Model& whole = given.Lifted();
+  const LiftedSamples lifted_samples(whole, given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   const std::optional<Model> part = RunnableForm(whole, !options.custom_op_libraries.empty(), Types::kItsOwn);
   const Model& model = part ? *part : whole;
   Checkpoint checkpoint(options, model, samples);
@@ -235,7 +240,8 @@ RangeTable Scan(const Model& whole, const SampleSource& samples, const ScanOptio
   return ranges;
 }
 
-RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progress* progress) {
+RangeTable ScanRecorded(const Model& given, const SampleSource& recorded, Progress* progress) {
+  const Model& model = given.Lifted();
   const GraphIndex& index = model.index();
   Observer observer;
   Slots slots;
@@ -267,11 +273,13 @@ RangeTable ScanRecorded(const Model& model, const SampleSource& recorded, Progre
   return Collect(model, index, slots, observer, constants, bounds, recorded.size());
 }
 
-RangeTable ScanConstants(const Model& model) {
+RangeTable ScanConstants(const Model& given) {
+  const Model& model = given.Lifted();
   const GraphIndex& index = model.index();
   RangeTable table;
   table.model_sha256 = model.sha256();
   table.opset = model.raised_opset();
+  table.lift_clamps = model.lifts_clamps();
   table.tensors = ConstantStats(model, index);
   return table;
 }

@@ -8,6 +8,8 @@
 
 #include "halfsafe/halfsafe.h"
 #include "model/graph_index.h"
+#include "model/lifted_samples.h"
+#include "plan/work.h"
 #include "runtime/provider.h"
 #include "verify/on_device.h"
 
@@ -206,16 +208,140 @@ void MakeRightOnDevice(const Model& model, const SampleSource& samples, const Fi
   *repaired = std::move(again);
 }
 
+/// What the file behind a lifted model is, where that may be what is asked for.
+class AsItIs {
+ public:
+  AsItIs(const Model& lifted, const RangeTable& ranges, const Plan& plan, const PlanOptions& options)
+      : lifted_(lifted), stored_(*lifted.AsStored()), ranges_(ranges), plan_(plan), options_(options) {}
+
+  /// The plan of the file's own precisions; nothing where these are not what `options` asks for, or more is
+  /// in FP32 than the plan has there and halfsafe doesn't say in the file why.
+  std::optional<Plan> Precisions() const {
+    if (lifted_.raised_opset() || lifted_.lifts_clamps() || !SameInterface()) return std::nullopt;
+    Plan own = plan_;
+    own.tensors.clear();
+    own.constants.clear();
+    bool findings = false;
+    for (NodePlan& node : own.nodes) {
+      const int id = stored_.index().FindNode(node.name);
+      if (id < 0) continue;
+      const NodeFindings found = FindingsOf(*stored_.index().node(id).proto);
+      const Precision precision = PrecisionOf(id);
+      const bool by_user = node.reason == "user" || found.reason == "user";
+      // A Cast at an output has that output's type, whatever nodes have.
+      const std::string& op = stored_.index().node(id).proto->op_type();
+      const bool fits = op == "Cast" || op == "CastLike" || Fits(precision);
+      if (!fits || (by_user && (node.reason != "user" || precision != Precision::kFp32))) return std::nullopt;
+      if (!found.reason.empty()) {
+        node.reason = found.reason;
+        node.evidence = found.evidence;
+      } else if (precision != node.precision) {
+        node.reason = "as-in-file";
+        node.evidence.clear();
+      }
+      node.precision = precision;
+      findings = findings || !found.reason.empty();
+    }
+    findings = findings || AnyInserted();
+    if (!findings && Share(own) < Share(plan_)) return std::nullopt;
+    own.warnings.push_back(
+        "the file is right as it is: what is written is the same, and the plan says what it has in which "
+        "type");
+    return own;
+  }
+
+ private:
+  /// The file's inputs and outputs have the types that the plan would give them.
+  bool SameInterface() const {
+    PlanOptions keep = options_;
+    keep.io = Interface::kKeep;
+    const std::vector<IoPlan> own = MakePlan(lifted_, ranges_, keep).io;
+    return std::ranges::equal(own, plan_.io, [](const IoPlan& a, const IoPlan& b) {
+      return a.name == b.name && a.precision == b.precision;
+    });
+  }
+
+  bool Fits(Precision precision) const {
+    if (precision == Precision::kFp32 || precision == options_.half) return true;
+    return precision == Precision::kBf16 && options_.repair == Repair::kBf16;
+  }
+
+  /// What a node of the file writes, or reads where it writes no floating-point tensor.
+  Precision PrecisionOf(int id) const {
+    const NodeInfo& node = stored_.index().node(id);
+    for (const auto* tensors : {&node.outputs, &node.inputs}) {
+      for (const int tensor : *tensors) {
+        const DType dtype = tensor < 0 ? DType::kUndefined : stored_.index().tensor(tensor).dtype;
+        if (dtype == DType::kFloat) return Precision::kFp32;
+        if (IsSixteenBit(dtype)) return dtype == DType::kFloat16 ? Precision::kFp16 : Precision::kBf16;
+      }
+    }
+    return Precision::kFp32;
+  }
+
+  bool AnyInserted() const {
+    return std::ranges::any_of(stored_.index().nodes(), [](const NodeInfo& node) {
+      return !FindingsOf(*node.proto).inserted.empty();
+    });
+  }
+
+  double Share(const Plan& plan) const { return ShareInHalf(lifted_, ranges_, plan).share; }
+
+  const Model& lifted_;
+  const Model& stored_;
+  const RangeTable& ranges_;
+  const Plan& plan_;
+  const PlanOptions& options_;
+};
+
+/// The file behind a lifted model, where it is what `options` asks for and right on all samples. Where it ran
+/// and is wrong, `plain` gets its errors, which are those of what is there without fixing.
+std::optional<Repaired> RightAsItIs(const Model& model, const SampleSource& samples,
+                                    const SampleSource& held_out, const Plan& plan, const FixOptions& options,
+                                    CheckOptions check, std::optional<ModelErrors>* plain,
+                                    Progress* progress) {
+  if (model.AsStored() == nullptr || options.check.reference != nullptr) return std::nullopt;
+  std::optional<Plan> own = AsItIs(model, *check.ranges, plan, options.plan).Precisions();
+  if (!own) return std::nullopt;
+  const Model& stored = *model.AsStored();
+  check.save_outputs.clear();
+  check.provider = Provider::kCpu;
+  CheckResult result = Check(model, stored, samples, check, progress);
+  if (!result.fixed.right) {
+    *plain = std::move(result.fixed);
+    return std::nullopt;
+  }
+  if (options.check.provider != Provider::kCpu) {
+    check.provider = options.check.provider;
+    const std::vector<OutputRule> rules = result.rules;
+    check.rules = &rules;
+    CheckOnDevice(model, stored, samples, check, progress, &result);
+    if (!result.Right()) return std::nullopt;
+  }
+  if (held_out.size() > 0) {
+    CheckOptions other = options.check;
+    other.plain = false;
+    other.save_outputs.clear();
+    other.rules = &result.rules;
+    if (!Check(model, stored, held_out, other, progress).Right()) return std::nullopt;
+  }
+  return Repaired{*std::move(own), Model(stored, stored.proto()), std::move(result), {}, {}};
+}
+
 }  // namespace
 
-FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& options, Progress* progress) {
+FixResult Fix(const Model& given, const SampleSource& all, const FixOptions& options, Progress* progress) {
+  const Model& model = given.Lifted();
   CheckPlanOptions(model, options.plan);
-  const Split samples(all, options.holdout, false);
-  const Split held_out(all, options.holdout, true);
-  if (options.holdout > 0.0 && held_out.size() == 0)
+  const Split some(all, options.holdout, false);
+  const Split others(all, options.holdout, true);
+  if (options.holdout > 0.0 && others.size() == 0)
     throw BadUsage("--holdout holds no sample out: give more samples or a larger share");
-  if (samples.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
-  const bool more_wanted = options.plan.io_fp16 || !options.check.save_outputs.empty();
+  if (some.size() == 0) throw BadUsage("--holdout leaves no sample to calibrate with");
+  Progress silent;
+  const LiftedSamples lifted_some(model, some, progress), lifted_others(model, others, &silent);
+  const SampleSource &samples = lifted_some.source(), &held_out = lifted_others.source();
+  const bool more_wanted = options.plan.io == Interface::kFp16 || !options.check.save_outputs.empty();
   if (std::optional<Plan> nothing = PlanForNothing(model, options.plan.half); nothing && !more_wanted)
     return FixNothing(model, samples.size(), *std::move(nothing), progress);
   KeptOutputs outputs;
@@ -228,9 +354,17 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
   check.kept_outputs = &outputs;
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
+  std::optional<ModelErrors> plain;
+  std::optional<Repaired> as_it_is =
+      RightAsItIs(model, samples, held_out, plan, options, check, &plain, progress);
+  const bool as_stored = as_it_is.has_value();
+  CheckOptions first = check;
+  first.plain = check.plain && !plain;  // It has run already.
   Repaired repaired =
-      MakeRight(model, samples, std::move(plan), options.plan, check, options.budget, progress);
-  if (check.provider != Provider::kCpu)
+      as_it_is ? *std::move(as_it_is)
+               : MakeRight(model, samples, std::move(plan), options.plan, first, options.budget, progress);
+  if (plain && check.plain) repaired.check.plain = std::move(plain);
+  if (check.provider != Provider::kCpu && !as_stored)
     MakeRightOnDevice(model, samples, options, check, &repaired, progress);
   if (!check.save_outputs.empty()) {
     check.plain = true;
@@ -250,7 +384,8 @@ FixResult Fix(const Model& model, const SampleSource& all, const FixOptions& opt
                 std::move(repaired.widenings),
                 std::move(repaired.narrowing),
                 false,
-                only_fp32};
+                only_fp32,
+                as_stored};
   check.plain = false;
   check.ranges = nullptr;
   check.kept_outputs = nullptr;

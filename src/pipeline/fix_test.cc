@@ -29,7 +29,7 @@ TEST(Fix, LeavesAModelThatStaysFp32AsItIs) {
 TEST(Fix, DropsPowersOfTwoWhenWideningLeavesNothingInFp16) {
   const Model model = Loaded(ParsedProto(kThereAndBack));
   FixOptions options;
-  options.plan.io_fp16 = true;  // So that the plan starts in FP16, with an exponent.
+  options.plan.io = Interface::kFp16;  // So that the plan starts in FP16, with an exponent.
   const RangeTable ranges = [&] {
     Progress silent;
     return Scan(model, OneSample(), options.scan, &silent);

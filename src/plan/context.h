@@ -30,7 +30,8 @@ struct PlanContext {
 
   std::vector<Pin> pins;  ///< Per node.
   std::vector<ConstantPlan> constants;
-  std::vector<bool> io_stays_fp32;  ///< Per tensor: an input or output that `io_fp16` must leave alone.
+  std::vector<bool>
+      io_stays_fp32;            ///< Per tensor: an input or output that Interface::kFp16 must leave alone.
   std::vector<bool> mask_fits;  ///< Per tensor: out of range only through a mask constant that gets clamped.
   Exponents exponents;          ///< Per tensor: stored as x * 2^-exponent.
   std::vector<std::vector<int>> read_exponents;  ///< Per node and input: what it reads it with.

@@ -40,6 +40,7 @@ std::string WhatReasonMeans(const std::string& reason) {
   if (reason == "safe") return "Nothing speaks against FP16.";
   if (reason == "cheaper-than-casts")
     return "Its neighbours are FP32, and Casts around it would cost more than FP16 saves.";
+  if (reason == "as-in-file") return "The file, which is right as it is, has the node in this type.";
   if (reason == "error") return "Its rounding moved the outputs more than the tolerance allows.";
   return "";
 }
@@ -47,7 +48,7 @@ std::string WhatReasonMeans(const std::string& reason) {
 }  // namespace
 
 std::string Explain(const Model& model, const RangeTable& ranges, const Plan& plan, const std::string& name) {
-  const GraphIndex& index = model.index();
+  const GraphIndex& index = model.Lifted().index();
   const int id = index.FindNode(name);
   if (id < 0) {
     std::vector<std::string> names;

@@ -24,7 +24,7 @@ class MaskWalk {
   bool FollowMask(int tensor) {
     touched.push_back(tensor);
     const TensorInfo& info = context_.index.tensor(tensor);
-    if (info.graph_output || touched.size() > kMost) return false;
+    if (info.graph_output || info.uses.empty() || touched.size() > kMost) return false;
     return std::all_of(info.uses.begin(), info.uses.end(),
                        [&](const TensorUse& use) { return FollowMaskUse(tensor, use); });
   }
@@ -100,14 +100,15 @@ class MaskWalk {
   const PlanContext& context_;
 };
 
-/// Zeros and values below -65504, and at least one of the latter.
+/// Zeros and values of -65504 or below, and at least one of the latter. Exporters write the lowest number of
+/// the type that they export in.
 bool IsMaskConstant(const PlanContext& context, const TensorInfo& tensor, const TensorStats& stats) {
-  if (tensor.data == nullptr || tensor.dtype != DType::kFloat || stats.min >= -kHalfMax || stats.max > 0.0)
+  if (tensor.data == nullptr || tensor.dtype != DType::kFloat || stats.min > -kHalfMax || stats.max > 0.0)
     return false;
   if (stats.nan_count > 0 || stats.inf_count > 0) return false;
   const std::vector<float> values = ReadFloats(context.model, *tensor.data);
   return std::all_of(values.begin(), values.end(),
-                     [](float value) { return value == 0.0f || value < -kHalfMax; });
+                     [](float value) { return value == 0.0f || value <= -kHalfMax; });
 }
 
 }  // namespace
@@ -117,7 +118,7 @@ void FindMasks(PlanContext* context) {
     const TensorInfo& tensor = context->index.tensors()[id];
     if (tensor.kind != TensorKind::kConstant) continue;
     const TensorStats* stats = context->Stats(static_cast<int>(id));
-    if (stats == nullptr || stats->overflow_count == 0 || !IsMaskConstant(*context, tensor, *stats)) continue;
+    if (stats == nullptr || !IsMaskConstant(*context, tensor, *stats)) continue;
     MaskWalk walk(*context);
     if (!walk.FollowMask(static_cast<int>(id))) continue;
     for (const int touched : walk.touched) context->mask_fits[static_cast<size_t>(touched)] = true;

@@ -4,15 +4,19 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ranges>
+#include <set>
 
 #include "base/text.h"
 #include "halfsafe/error.h"
 #include "halfsafe/half.h"
+#include "model/lift.h"
 #include "plan/context.h"
 #include "plan/costs.h"
 #include "plan/expansion.h"
 #include "plan/exponents.h"
 #include "plan/guards.h"
+#include "plan/leftovers.h"
 #include "plan/masks.h"
 #include "plan/rules.h"
 
@@ -45,10 +49,12 @@ PrecisionProblem MakeProblem(const PlanContext& context, const std::vector<PerPr
     const TensorPorts& ports = context.ports.of(static_cast<int>(id));
     // Constants are stored in whichever type is read: no Cast at run time.
     if (ports.writer == kNoFloat || tensor.kind == TensorKind::kConstant || ports.readers.empty()) continue;
-    const bool fp16_io =
-        std::any_of(io.begin(), io.end(), [&](const IoPlan& plan) { return plan.name == tensor.name; });
+    const auto planned = std::ranges::find(io, tensor.name, &IoPlan::name);
+    const int fixed = planned == io.end()                      ? kFixedFp32
+                      : planned->precision == Precision::kBf16 ? kFixedBf16
+                                                               : kFixedFp16;
     const auto end = [&](int decider, bool is_io) {
-      return decider >= 0 ? decider : is_io && fp16_io ? kFixedFp16 : kFixedFp32;
+      return decider >= 0 ? decider : is_io ? fixed : kFixedFp32;
     };
     CutTensor cut;
     cut.writer = end(ports.writer, tensor.kind == TensorKind::kInput);
@@ -66,6 +72,11 @@ std::vector<Precision> Cheapest(const PrecisionProblem& problem) {
   const auto bf16 = static_cast<size_t>(Precision::kBf16), fp32 = static_cast<size_t>(Precision::kFp32);
   const auto fp16 = static_cast<size_t>(Precision::kFp16);
   CutProblem cut{{}, {}, problem.tensors};
+  const auto is_bf16 = [](int end) { return end == kFixedBf16; };
+  for (const CutTensor& tensor : problem.tensors) {
+    if (is_bf16(tensor.writer) || std::ranges::any_of(tensor.readers, is_bf16))
+      return CheapestPrecisions(problem);
+  }
   for (const PrecisionNode& node : problem.nodes) {
     if (node.allowed[bf16] || node.cost[fp16] > 0) return CheapestPrecisions(problem);
     cut.fp32_cost.push_back(node.cost[fp32]);
@@ -77,9 +88,26 @@ std::vector<Precision> Cheapest(const PrecisionProblem& problem) {
   return precisions;
 }
 
-std::vector<IoPlan> ChooseIo(const PlanContext& context) {
+/// The 16-bit types that the file of a lifted model has at its inputs and outputs.
+std::vector<IoPlan> InterfaceOfFile(const Model& model) {
   std::vector<IoPlan> io;
-  if (!context.options.io_fp16) return io;
+  std::set<std::string> named;  // An output may be an input.
+  const auto add = [&](const std::string& name, DType dtype) {
+    if (IsSixteenBit(dtype) && named.insert(name).second)
+      io.push_back({name, dtype == DType::kBfloat16 ? Precision::kBf16 : Precision::kFp16});
+  };
+  const std::vector<InputSpec> inputs = model.Inputs();
+  const std::vector<DType> input_types = StoredInputTypes(model), output_types = StoredOutputTypes(model);
+  for (size_t i = 0; i < inputs.size(); ++i) add(inputs[i].name, input_types[i]);
+  for (size_t i = 0; i < output_types.size(); ++i)
+    add(model.proto().graph().output(static_cast<int>(i)).name(), output_types[i]);
+  return io;
+}
+
+std::vector<IoPlan> ChooseIo(const PlanContext& context) {
+  if (context.options.io == Interface::kKeep) return InterfaceOfFile(context.model);
+  std::vector<IoPlan> io;
+  if (context.options.io == Interface::kFp32) return io;
   for (size_t id = 0; id < context.index.tensors().size(); ++id) {
     const TensorInfo& tensor = context.index.tensors()[id];
     const bool output = tensor.graph == 0 && tensor.graph_output;
@@ -92,6 +120,21 @@ std::vector<IoPlan> ChooseIo(const PlanContext& context) {
       io.push_back({tensor.name, Precision::kFp16});
   }
   return io;
+}
+
+/// Outputs that are in FP16 whatever they reach.
+void WarnOfInterface(const std::vector<IoPlan>& io, PlanContext* context) {
+  for (const IoPlan& planned : io) {
+    const int tensor = context->index.FindTensor(planned.name);
+    const TensorStats* stats = tensor < 0 ? nullptr : context->Stats(tensor);
+    const bool output = tensor >= 0 && context->index.tensor(tensor).graph_output;
+    if (planned.precision != Precision::kFp16 || !output || stats == nullptr ||
+        stats->abs_max < kHalfOverflow)
+      continue;
+    context->warnings.push_back(
+        fmt::format("output {} is FP16 in the file and can't be right in it: {}; --io fp32 makes it FP32",
+                    planned.name, Evidence(*stats)));
+  }
 }
 
 /// The largest value that the node reads or writes, as evidence that it is safe.
@@ -178,6 +221,7 @@ Plan Finish(const PlanContext& context, const PrecisionProblem& problem,
   Plan plan;
   plan.model_sha256 = context.model.sha256();
   plan.opset = context.model.raised_opset();
+  plan.lift_clamps = context.model.lifts_clamps();
   plan.half = context.options.half;
   plan.io = std::move(io);
   plan.constants = context.constants;
@@ -251,7 +295,8 @@ bool DropUnused(Plan* plan) {
   return true;
 }
 
-Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& options, const Plan* widened) {
+Plan MakePlan(const Model& whole, const RangeTable& ranges, const PlanOptions& options, const Plan* widened) {
+  const Model& model = whole.Lifted();
   if (ranges.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the ranges are of another model: SHA-256 {}, {} has {}; scan it again",
                                ranges.model_sha256, model.path().string(), model.sha256()));
@@ -261,6 +306,12 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
     throw BadInput(fmt::format("the ranges are of {} at {}, expected {}; scan it again",
                                model.path().string(), OpsetText(ranges.opset),
                                OpsetText(model.raised_opset())));
+  }
+  if (ranges.lift_clamps != model.lifts_clamps()) {
+    throw BadInput(
+        fmt::format("the ranges are of {} {} its clamps at FP16's limits, expected {}; scan it again",
+                    model.path().string(), ranges.lift_clamps ? "without" : "with",
+                    model.lifts_clamps() ? "without" : "with"));
   }
   const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);
@@ -280,15 +331,20 @@ Plan MakePlan(const Model& model, const RangeTable& ranges, const PlanOptions& o
   if (widened != nullptr) PinWidened(*widened, &context);
   const std::vector<PerPrecision<int64_t>> costs = NodeCosts(&context);
   WarnOfBrokenModel(&context);
+  for (std::string& text : Leftovers(model, ranges)) context.warnings.push_back(std::move(text));
   if (options.half == Precision::kFp16) WarnOfWeights(&context);
   std::vector<IoPlan> io = ChooseIo(context);
+  WarnOfInterface(io, &context);
   const PrecisionProblem problem = MakeProblem(context, costs, io);
   Plan plan = Finish(context, problem, Cheapest(problem), std::move(io));
   DropUnused(&plan);
   return plan;
 }
 
-std::optional<Plan> PlanForNothing(const Model& model, Precision half) {
+std::optional<Plan> PlanForNothing(const Model& whole, Precision half) {
+  // What is in 16 bits already may be wrong as it is.
+  const Model& model = whole.Lifted();
+  if (model.AsStored() != nullptr) return std::nullopt;
   const PrecisionPorts ports(model.index());
   Plan plan;
   plan.model_sha256 = model.sha256();
@@ -306,12 +362,14 @@ std::optional<Plan> PlanForNothing(const Model& model, Precision half) {
   return plan;
 }
 
-Plan PlainFp16Plan(const Model& model) {
+Plan PlainFp16Plan(const Model& whole) {
+  const Model& model = whole.Lifted();
   const GraphIndex& index = model.index();
   const PrecisionPorts ports(index);
   Plan plan;
   plan.model_sha256 = model.sha256();
   plan.opset = model.raised_opset();
+  plan.lift_clamps = model.lifts_clamps();
   for (size_t id = 0; id < index.nodes().size(); ++id) {
     const int node = static_cast<int>(id);
     if (ports.Switchable(node) && ports.WhyNot(node).empty())

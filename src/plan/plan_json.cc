@@ -25,6 +25,7 @@ std::string ToJson(const Plan& plan) {
                                  {"model_sha256", plan.model_sha256},
                                  {"opset", OrNull(plan.opset)},
                                  {"half", PrecisionName(plan.half)}};
+  if (plan.lift_clamps) json["lift_clamps"] = true;
   json["nodes"] = nlohmann::ordered_json::array();
   for (const NodePlan& node : plan.nodes) {
     json["nodes"].push_back({{"name", node.name},
@@ -57,6 +58,7 @@ Plan PlanFromJson(std::string_view text, std::string_view where) {
   Plan plan;
   plan.model_sha256 = root.String("model_sha256");
   plan.opset = root.PositiveOr("opset");
+  plan.lift_clamps = root.BoolOr("lift_clamps", false);
   const std::string half = root.StringOr("half", "fp16");
   if (half != "fp16" && half != "bf16") throw root.Wrong("half", "\"fp16\" or \"bf16\"");
   if (half == "bf16") plan.half = Precision::kBf16;

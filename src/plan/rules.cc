@@ -142,7 +142,7 @@ void TensorOverflows(PlanContext* context, std::string_view name) {
     const bool io = tensor.kind == TensorKind::kInput || (tensor.graph_output && tensor.graph == 0);
     if (io && stats->abs_max > kHalfMax) {
       context->io_stays_fp32[id] = true;
-      if (context->options.io_fp16) {
+      if (context->options.io == Interface::kFp16) {
         context->warnings.push_back(fmt::format("{} stays FP32: {}", tensor.name, Evidence(*stats)));
       }
     }
@@ -331,7 +331,7 @@ constexpr Rule kRules[] = {
 
 void CheckPlanOptions(const Model& model, const PlanOptions& options) {
   for (const std::string& pattern : options.keep_nodes) NamePattern("--keep", pattern);
-  if (options.half == Precision::kBf16 && options.io_fp16)
+  if (options.half == Precision::kBf16 && options.io == Interface::kFp16)
     throw BadUsage("--io fp16 is for nodes in FP16, not for --half bf16");
   if (!options.latencies.nodes.empty() && options.latencies.model_sha256 != model.sha256()) {
     throw BadInput(fmt::format("the latencies are of another model: SHA-256 {}, {} has {}; measure this one",

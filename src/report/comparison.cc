@@ -29,10 +29,13 @@ ModelSummary PlainSummary(const Report& report, const GraphSources& sources) {
     });
   }
   const Plan plan = PlainFp16Plan(sources.model);
-  const Model model = Apply(sources.model, plan);
+  const Model* const stored = sources.model.Lifted().AsStored();
+  const std::optional<Model> made =
+      stored != nullptr ? std::nullopt : std::optional(Apply(sources.model, plan));
+  const Model& model = stored != nullptr ? *stored : *made;
   plain.bytes = model.bytes();
   plain.casts = CountCasts(model);
-  if (sources.ranges != nullptr) plain.work = ShareInHalf(sources.model, *sources.ranges, plan);
+  if (sources.ranges != nullptr) plain.work = ShareInHalf(sources.model.Lifted(), *sources.ranges, plan);
   if (report.check && report.check->plain) AddErrors(*report.check->plain, &plain);
   return plain;
 }

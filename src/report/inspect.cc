@@ -12,6 +12,7 @@
 #include "halfsafe/half.h"
 #include "model/graph_index.h"
 #include "observe/folded.h"
+#include "plan/leftovers.h"
 
 namespace halfsafe {
 namespace {
@@ -51,20 +52,23 @@ Inspection Inspect(const Model& model) {
     if (node.schema == nullptr) no_schema.insert(node.proto->op_type());
   }
   result.no_schema.assign(no_schema.begin(), no_schema.end());
-  for (const TensorStats& stats : ScanConstants(model).tensors) {
+  const RangeTable constants = ScanConstants(model);
+  for (const TensorStats& stats : constants.tensors) {
     result.weights += stats.count;
     result.subnormal += stats.subnormal_count;
     result.vanishing += stats.VanishingCount();
     if (stats.overflow_count + stats.inf_count + stats.nan_count > 0)
       result.overflowing_weights.push_back(stats);
   }
-  for (const FoldedWeights& folded : FoldWeights(model, index)) {
+  const Model& lifted = model.Lifted();
+  result.leftovers = Leftovers(lifted, constants);
+  for (const FoldedWeights& folded : FoldWeights(lifted, lifted.index())) {
     result.folded += folded.count;
     result.folded_subnormal += folded.subnormal_count;
     const double largest = std::max(folded.weight_max, folded.bias_max);
     if (largest <= kHalfMax) continue;
     std::vector<std::string> names;
-    for (const int node : folded.nodes) names.push_back(index.node(node).name);
+    for (const int node : folded.nodes) names.push_back(lifted.index().node(node).name);
     result.overflowing_folds.push_back({fmt::format("{}", fmt::join(names, " + ")), largest});
   }
   return result;
@@ -103,6 +107,8 @@ std::string ToText(const Inspection& inspection, int width, bool /*color*/) {
   }
   for (const FoldFinding& fold : inspection.overflowing_folds)
     text += Line("folded weight past 65504: {} reach {:.6g}", fold.nodes, fold.abs_max);
+  for (const std::string& leftover : inspection.leftovers)
+    text += Line("left behind by the export to 16 bits: {}", leftover);
   return text;
 }
 
@@ -134,6 +140,7 @@ std::string ToJson(const Inspection& inspection) {
   json["overflowing_folds"] = nlohmann::ordered_json::array();
   for (const FoldFinding& fold : inspection.overflowing_folds)
     json["overflowing_folds"].push_back({{"nodes", fold.nodes}, {"abs_max", fold.abs_max}});
+  json["leftovers"] = inspection.leftovers;
   return DumpJson(json);
 }
 

@@ -28,7 +28,8 @@ struct Inspection {
   std::vector<TensorStats> overflowing_weights;  ///< Past 65504.
   std::vector<FoldFinding> overflowing_folds;
   uint64_t folded = 0,
-           folded_subnormal = 0;  ///< Elements of folded weights, and those that go subnormal or vanish.
+           folded_subnormal = 0;       ///< Elements of folded weights, and those that go subnormal or vanish.
+  std::vector<std::string> leftovers;  ///< What an export to 16 bits left behind, in sentences.
 };
 
 Inspection Inspect(const Model& model);

@@ -47,7 +47,7 @@ void CountFloats(const Model& model, Report* report) {
 }  // namespace
 
 void AddRanges(const Model& model, const RangeTable& ranges, double threshold, Report* report) {
-  const GraphIndex& index = model.index();
+  const GraphIndex& index = model.Lifted().index();
   report->samples = ranges.samples;
   report->skipped = ranges.skipped;
   report->threshold = threshold;
@@ -64,7 +64,8 @@ void AddRanges(const Model& model, const RangeTable& ranges, double threshold, R
   }
 }
 
-void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Report* report) {
+void AddPlan(const Model& whole, const RangeTable* ranges, const Plan& plan, Report* report) {
+  const Model& model = whole.Lifted();
   const GraphIndex& index = model.index();
   report->nodes = plan.nodes.size();
   report->half = plan.half;
@@ -112,6 +113,12 @@ void AddVerdict(const Model& original, const Model& fixed, bool right, Report* r
 
 void AddCheck(const Model& original, const Model& fixed, CheckResult result, Report* report) {
   CountFloats(fixed, report);
+  for (const std::string& output : result.outputs_past_type) {
+    report->warnings.push_back(
+        fmt::format("output {} passes, in FP32, the 16-bit type that the file has it in: fix with --io fp32 "
+                    "makes it FP32",
+                    output));
+  }
   AddVerdict(original, fixed, result.Right(), report);
   report->check = std::move(result);
 }

@@ -106,7 +106,7 @@ void AddFindings(const Model& fixed, ReportGraph* graph) {
 class Counterparts {
  public:
   Counterparts(const GraphSources& sources, ReportGraphs* graphs)
-      : original_(sources.model.index()),
+      : original_(sources.model.Lifted().index()),
         fixed_(sources.fixed->index()),
         of_original_(graphs->original),
         of_fixed_(*graphs->fixed) {}
@@ -190,7 +190,7 @@ void MarkOverflow(const GraphSources& sources, ReportGraphs* graphs) {
       if (id >= 0) graph->tensors[static_cast<size_t>(id)].overflows = true;
     }
   };
-  if (sources.ranges != nullptr) mark(sources.model, *sources.ranges, &graphs->original);
+  if (sources.ranges != nullptr) mark(sources.model.Lifted(), *sources.ranges, &graphs->original);
   if (sources.fixed != nullptr && sources.fixed_ranges != nullptr) {
     // FP32 and BF16 are where large values may be, and what is infinite in the original may be here.
     for (const TensorStats& stats : sources.fixed_ranges->tensors) {
@@ -210,8 +210,8 @@ void MarkOverflow(const GraphSources& sources, ReportGraphs* graphs) {
 }  // namespace
 
 ReportGraphs BuildGraphs(const GraphSources& sources) {
-  ReportGraphs graphs{GraphOf(sources.model, sources.ranges), std::nullopt};
-  if (sources.plan != nullptr) AddPlan(*sources.plan, sources.model, &graphs.original);
+  ReportGraphs graphs{GraphOf(sources.model.Lifted(), sources.ranges), std::nullopt};
+  if (sources.plan != nullptr) AddPlan(*sources.plan, sources.model.Lifted(), &graphs.original);
   if (sources.fixed != nullptr) {
     graphs.fixed = GraphOf(*sources.fixed, sources.fixed_ranges);
     AddFindings(*sources.fixed, &*graphs.fixed);

@@ -157,8 +157,9 @@ std::string OutputLines(const OutputError& output, const OutputRule* rule) {
 std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int width) {
   std::string text = fmt::format("Check on {} sample{}, against FP32 (tolerance: relative L2 error {:g}):\n",
                                  check.samples, check.samples == 1 ? "" : "s", tolerance.rel_l2);
-  std::vector<std::vector<std::string>> rows = {{"output", "plain FP16", "fixed"}};
-  if (check.device) rows[0].insert(rows[0].end(), {"plain FP16 on GPU", "fixed on GPU"});
+  const std::string plain = check.plain_as_stored ? "as it is" : "plain FP16";
+  std::vector<std::vector<std::string>> rows = {{"output", plain, "fixed"}};
+  if (check.device) rows[0].insert(rows[0].end(), {plain + " on GPU", "fixed on GPU"});
   rows[0].insert(rows[0].end(), {"max |error|", "cosine", ""});
   for (size_t i = 0; i < check.fixed.outputs.size(); ++i) {
     const OutputError& output = check.fixed.outputs[i];
@@ -174,12 +175,12 @@ std::string CheckTable(const CheckResult& check, const Tolerance& tolerance, int
                            right ? "right" : "NOT RIGHT"});
   }
   text += Table(rows, width);
-  if (check.plain) text += ModelLines("plain FP16", *check.plain, true);
+  if (check.plain) text += ModelLines(plain, *check.plain, true);
   text += ModelLines("fixed", check.fixed, false);
   for (size_t i = 0; i < check.fixed.outputs.size(); ++i)
     text += OutputLines(check.fixed.outputs[i], i < check.rules.size() ? &check.rules[i] : nullptr);
   if (!check.device) return text;
-  if (check.device->plain) text += ModelLines("plain FP16 on GPU", *check.device->plain, true);
+  if (check.device->plain) text += ModelLines(plain + " on GPU", *check.device->plain, true);
   text += ModelLines("fixed on GPU", check.device->fixed, true);
   if (check.fixed.right && !check.device->fixed.right && check.device->fixed.failure.empty())
     text +=

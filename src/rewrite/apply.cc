@@ -22,6 +22,7 @@ constexpr Pass kPasses[] = {
     {"connect-readers", &ConnectReaders},
     {"retype-attributes", &RetypeAttributes},
     {"retype-values", &RetypeValues},
+    {"convert-sequences", &ConvertSequences},
     {"annotate", &Annotate},
     {"place-nodes", &PlaceNodes},
 };
@@ -45,6 +46,11 @@ const Plan& RequireFit(const Model& model, const Plan& plan) {
   if (plan.opset != model.raised_opset()) {
     throw BadInput(fmt::format("the plan is for {} at {}, it is at {}", model.path().string(),
                                OpsetText(plan.opset), OpsetText(model.raised_opset())));
+  }
+  if (plan.lift_clamps != model.lifts_clamps()) {
+    throw BadInput(fmt::format("the plan is for {} {} its clamps at FP16's limits, it is {} them",
+                               model.path().string(), plan.lift_clamps ? "without" : "with",
+                               model.lifts_clamps() ? "without" : "with"));
   }
   return plan;
 }
@@ -196,7 +202,7 @@ Model Finish(Rewriter* rewriter) {
 }
 
 Model Apply(const Model& model, const Plan& plan) {
-  Rewriter rewriter(model, plan);
+  Rewriter rewriter(model.Lifted(), plan);
   RunPasses(&rewriter);
   return Finish(&rewriter);
 }

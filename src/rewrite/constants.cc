@@ -89,11 +89,21 @@ class Constant {
     const WeightConversion conversion = ConversionTo(form);
     if (info_.data == nullptr) return SetTensor(attribute_values_, conversion, to);
     ExternalReference reference = ReadReference(*info_.data);
+    const bool only_widened = !reference.conversion || *reference.conversion == WideningOf(reference);
     const bool late = IsExternal(*info_.data) && info_.data->data_type() == onnx::TensorProto::FLOAT &&
-                      !reference.conversion && TensorByteSize(*info_.data) > kSmallTensor;
+                      only_widened && TensorByteSize(*info_.data) > kSmallTensor;
     if (!late) return SetTensor(ViewFloats(rewriter_->model, *info_.data).values, conversion, to);
+    const DType in_file = reference.conversion ? reference.conversion->from : DType::kFloat;
     reference.conversion = conversion;
+    reference.conversion->from = in_file;
     WriteReference(reference, to);
+  }
+
+  /// What only widens the values that the file has.
+  static WeightConversion WideningOf(const ExternalReference& reference) {
+    WeightConversion widening;
+    widening.from = reference.conversion->from;
+    return widening;
   }
 
   /// A Constant node may state its value as a float or a list of floats; they become a tensor.
@@ -150,7 +160,9 @@ void ConvertConstants(Rewriter* rewriter) {
     }
     Constant constant(rewriter, number, plan);
     // The first form takes over the name, FP32 before others; an output of the model keeps it for the output.
-    const Form first = wanted.empty() || main_output ? Form{} : *wanted.begin();
+    const auto planned = rewriter->io.find(number);
+    const Form output{planned != rewriter->io.end() ? planned->second : DType::kFloat};
+    const Form first = main_output ? output : wanted.empty() ? Form{} : *wanted.begin();
     for (const Form& form : wanted) {
       if (form != first) rewriter->names[id][form] = constant.Add(form);
     }

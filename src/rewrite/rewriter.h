@@ -125,7 +125,9 @@ void ConnectReaders(Rewriter* rewriter);  ///< Every operand and output reads th
 void RetypeAttributes(
     Rewriter* rewriter);  ///< Attributes that state a type: Cast's `to`, ConstantOfShape's `value`.
 void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
-void Annotate(Rewriter* rewriter);      ///< NodeFindings of the original's nodes.
-void PlaceNodes(Rewriter* rewriter);    ///< Puts the inserted nodes into the graphs.
+void ConvertSequences(
+    Rewriter* rewriter);  ///< Inputs and outputs that are sequences and that the plan's io gives 16 bits.
+void Annotate(Rewriter* rewriter);    ///< NodeFindings of the original's nodes.
+void PlaceNodes(Rewriter* rewriter);  ///< Puts the inserted nodes into the graphs.
 
 }  // namespace halfsafe

@@ -122,7 +122,7 @@ WeaklyTyped ApplyWeakly(const Model& model, const Plan& plan) {
   Plan values = plan;
   values.nodes.clear();
   values.io.clear();
-  Rewriter rewriter(model, values);
+  Rewriter rewriter(model.Lifted(), values);
   RunPasses(&rewriter);
   PinFinder finder(rewriter, plan);
   std::vector<PinnedNode> pinned;

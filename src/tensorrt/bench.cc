@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "halfsafe/error.h"
+#include "model/lifted_samples.h"
 #include "model/runnable.h"
 #include "tensorrt/backend.h"
 #include "tensorrt/outputs.h"
@@ -48,8 +49,11 @@ EngineBench Measure(const EngineTimes& times, const LoadedEngine& engine, int64_
 
 }  // namespace
 
-BenchResult BenchEngines(const Model& whole, const std::vector<NamedEngine>& files,
-                         const SampleSource& source, const BenchOptions& options, Progress* progress) {
+BenchResult BenchEngines(const Model& given, const std::vector<NamedEngine>& files,
+                         const SampleSource& given_source, const BenchOptions& options, Progress* progress) {
+  const Model& whole = given.Lifted();
+  const LiftedSamples lifted_samples(whole, given_source, progress);
+  const SampleSource& source = lifted_samples.source();
   const std::unique_ptr<Backend> backend = OpenBackend(options.plugins, progress);
   std::vector<std::unique_ptr<LoadedEngine>> engines;
   for (const NamedEngine& file : files) {

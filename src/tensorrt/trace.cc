@@ -4,6 +4,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
 #include "model/graph_index.h"
+#include "model/lifted_samples.h"
 #include "model/runnable.h"
 #include "tensorrt/outputs.h"
 #include "tensorrt/prepare.h"
@@ -70,8 +71,10 @@ std::optional<Model> Fp32Twin(const Model& model, const Plan* plan) {
 
 }  // namespace
 
-TraceResult TraceEngine(const Model& model, const Plan* plan, const SampleSource& samples,
+TraceResult TraceEngine(const Model& model, const Plan* plan, const SampleSource& given,
                         const BuildOptions& options, const Tolerance& tolerance, Progress* progress) {
+  const LiftedSamples lifted_samples(model.Lifted(), given, progress);
+  const SampleSource& samples = lifted_samples.source();
   const std::unique_ptr<Backend> backend = OpenBackend(options.plugins, progress);
   Prepared prepared = PrepareModel(model, plan, &samples, options, *backend);
   prepared.request.show_tensors = true;
@@ -81,12 +84,12 @@ TraceResult TraceEngine(const Model& model, const Plan* plan, const SampleSource
   result.build.engine.clear();
 
   const std::optional<Model> twin = Fp32Twin(model, plan);
-  const Model& fp32 = twin ? *twin : model;
+  const Model& fp32 = twin ? *twin : model.Lifted();
   const std::optional<Model> part = RunnablePart(fp32, false);
   const Model marked = MarkOutputs(part ? *part : fp32, ".*");
   Reference reference(marked, {}, SameShapes(samples));
   Tracer tracer(fp32, tolerance);
-  const std::vector<InputSpec> inputs = model.Inputs();
+  const std::vector<InputSpec> inputs = model.Lifted().Inputs();
   progress->Begin("trace", samples.size());
   for (uint64_t i = 0; i < samples.size(); ++i) {
     ThrowIfInterrupted();

@@ -1,9 +1,13 @@
 #include "verify/candidate.h"
 
 #include <algorithm>
+#include <cmath>
+#include <span>
 
 #include "data/read_ahead.h"
 #include "halfsafe/error.h"
+#include "halfsafe/half.h"
+#include "model/lift.h"
 #include "verify/compare.h"
 #include "verify/draws.h"
 #include "verify/output_rules.h"
@@ -33,6 +37,30 @@ std::vector<std::string> OutputNames(const Model& model) {
   return names;
 }
 
+/// Rounds values to a 16-bit type, but for those that it would make infinite, and says whether there are any.
+bool RoundWithinRange(std::span<float> values, DType dtype) {
+  bool past = false;
+  for (float& value : values) {
+    const float rounded = dtype == DType::kFloat16 ? RoundToHalf(value) : RoundToBfloat16(value);
+    const bool infinite = std::isinf(rounded) && std::isfinite(value);
+    past = past || infinite;
+    if (!infinite) value = rounded;
+  }
+  return past;
+}
+
+/// Where the values of a tensor come from through Casts alone: a lifted model has that and not what they
+/// write.
+const std::string& BeforeCasts(const GraphIndex& index, const std::string& name) {
+  int tensor = index.FindTensor(name);
+  while (index.tensor(tensor).producer >= 0) {
+    const NodeInfo& node = index.node(index.tensor(tensor).producer);
+    if (node.proto->op_type() != "Cast" || node.inputs.empty() || node.inputs[0] < 0) break;
+    tensor = node.inputs[0];
+  }
+  return index.tensor(tensor).name;
+}
+
 }  // namespace
 
 uint64_t FindSample(const SampleSource& samples, const std::string& name) {
@@ -51,7 +79,7 @@ SessionOptions SessionOptionsOf(const CheckOptions& options, bool beside_another
 }
 
 const Model& ReferenceOf(const Model& original, const CheckOptions& options) {
-  return options.reference != nullptr ? *options.reference : original;
+  return options.reference != nullptr ? options.reference->Lifted() : original.Lifted();
 }
 
 const KeptOutputs* KeptOf(const CheckOptions& options) {
@@ -116,12 +144,49 @@ RunOutputs Reference::Run(uint64_t index, const Sample& sample) {
     outputs.sample = std::make_shared<Sample>(sample);
     outputs.values = sessions_->For(sample).Run(*outputs.sample);
     outputs.views = Views(outputs.values, names_);
-    return outputs;
+  } else {
+    if (store_ != nullptr) outputs.stored = store_->Read(index);
+    for (const OutputValue& kept : store_ != nullptr ? outputs.stored : kept_->samples[index])
+      outputs.views.push_back(View(kept));
   }
-  if (store_ != nullptr) outputs.stored = store_->Read(index);
-  for (const OutputValue& kept : store_ != nullptr ? outputs.stored : kept_->samples[index])
-    outputs.views.push_back(View(kept));
+  RoundOutputs(&outputs);
   return outputs;
+}
+
+void Reference::RoundAs(const Model& lifted, const Model& fixed) {
+  rounds_to_.assign(names_.size(), DType::kFloat);
+  const std::vector<DType> types = StoredOutputTypes(lifted);
+  for (size_t i = 0; i < types.size(); ++i) {
+    const std::string& name = lifted.proto().graph().output(static_cast<int>(i)).name();
+    const auto output = std::ranges::find(names_, name);
+    const int in_fixed = fixed.index().FindTensor(0, name);
+    if (output == names_.end() || in_fixed < 0) continue;  // Of a tail that doesn't run.
+    // Of a sequence only the elements have a type.
+    const TensorInfo& info = fixed.index().tensor(in_fixed);
+    if (info.is_tensor && info.dtype == types[i])
+      rounds_to_[static_cast<size_t>(output - names_.begin())] = types[i];
+  }
+}
+
+void Reference::RoundOutputs(RunOutputs* outputs) {
+  outputs->rounded.resize(rounds_to_.size());
+  for (size_t i = 0; i < rounds_to_.size(); ++i) {
+    if (!IsSixteenBit(rounds_to_[i])) continue;
+    outputs->rounded[i] = CopyOutput(outputs->views[i]);
+    for (Array& array : outputs->rounded[i].tensors) {
+      if (array.dtype != DType::kFloat) continue;
+      const std::span values(reinterpret_cast<float*>(array.bytes.data()),
+                             array.bytes.size() / sizeof(float));
+      if (RoundWithinRange(values, rounds_to_[i])) past_type_.insert(i);
+    }
+    outputs->views[i] = View(outputs->rounded[i]);
+  }
+}
+
+std::vector<std::string> Reference::PastType() const {
+  std::vector<std::string> names;
+  for (const size_t output : past_type_) names.push_back(names_[output]);
+  return names;
 }
 
 std::vector<Difference> CompareAll(const Judging& judging, const RunOutputs& reference,
@@ -223,6 +288,7 @@ void Candidate::Finish(const std::function<bool(const std::string&, bool)>& fini
   for (const RoundedTensor& tensor : rounder_.tensors) {
     const auto report = [&](const std::string& sample, bool nan, std::optional<FirstNonFinite>* first) {
       if (sample.empty() || first->has_value() || !finite_before(tensor.name, nan)) return;
+      if (!finite_before(BeforeCasts(index, tensor.name), nan)) return;
       const NodeInfo& node = index.node(index.tensor(index.FindTensor(tensor.name)).producer);
       *first = FirstNonFinite{tensor.name, node.name, node.proto->op_type(), sample};
     };

@@ -3,6 +3,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct RunOutputs {
   std::shared_ptr<Sample> sample;
   std::vector<Ort::Value> values;
   std::vector<OutputValue> stored;
+  std::vector<OutputValue> rounded;  ///< Of outputs that Reference::RoundAs is for.
   std::vector<OutputView> views;
 };
 
@@ -61,9 +63,15 @@ class Reference {
   /// By what the outputs are judged, in the order of names(); empty before RunAhead and without the options'.
   const std::vector<OutputRule>& rules() const { return rules_; }
   RunOutputs Run(uint64_t index, const Sample& sample);
+  /// Rounds outputs from now on to the 16-bit types that both the file of the original and `fixed` store them
+  /// in, but for values that this would make infinite. `lifted` is the whole original.
+  void RoundAs(const Model& lifted, const Model& fixed);
+  /// Names of the outputs that had such values, in the model's order.
+  std::vector<std::string> PastType() const;
 
  private:
   void Close();
+  void RoundOutputs(RunOutputs* outputs);
 
   const Model& model_;
   const bool allow_nan_;
@@ -71,6 +79,8 @@ class Reference {
   std::unique_ptr<OutputStore> store_;
   std::vector<std::string> names_;
   std::vector<OutputRule> rules_;
+  std::vector<DType> rounds_to_;  ///< By output, FLOAT for those that stay; empty: all do.
+  std::set<size_t> past_type_;    ///< Outputs.
   SessionModel session_model_;
   std::unique_ptr<SessionCache> sessions_;
 };

@@ -14,6 +14,7 @@
 #include "data/folder.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
+#include "model/lifted_samples.h"
 #include "model/walk.h"
 #include "runtime/provider.h"
 #include "runtime/written_out.h"
@@ -113,14 +114,27 @@ bool SameContent(const Model& one, const Model& other) {
   return same;
 }
 
-/// Plain FP16, unless the fixed model is just that: then its results serve for both.
-std::optional<Model> PlainModel(const Model& original, const Model& fixed, const CheckOptions& options,
-                                bool* same) {
-  *same = false;
-  if (!options.plain) return std::nullopt;
-  Model plain = Apply(original, PlainFp16Plan(original));
-  *same = SameContent(plain, fixed);
-  if (*same) return std::nullopt;
+/// What the fixed model is an alternative to.
+struct PlainModel {
+  std::optional<Model> made;     ///< Where it is no other model's.
+  const Model* model = nullptr;  ///< Null where it is not asked for, or the same as the fixed model.
+  bool is_fixed = false;         ///< Its results are the fixed model's.
+};
+
+/// Plain FP16 of `original`, which is what runs of `whole`; or the file as it is, where that has 16-bit
+/// tensors of its own.
+PlainModel MakePlain(const Model& whole, const Model& original, const Model& fixed,
+                     const CheckOptions& options) {
+  PlainModel plain;
+  if (!options.plain) return plain;
+  if (const Model* stored = whole.AsStored()) {
+    plain.made = RunnableForm(*stored, !options.custom_op_libraries.empty(), Types::kEmulated);
+    plain.model = stored;
+  } else {
+    plain.made = Apply(original, PlainFp16Plan(original));
+  }
+  plain.is_fixed = SameContent(plain.made ? *plain.made : *plain.model, fixed);
+  if (plain.is_fixed) plain.made.reset();
   return plain;
 }
 
@@ -224,9 +238,11 @@ double ModelErrors::WorstRelL2() const {
   return worst;
 }
 
-CheckResult Check(const Model& whole_original, const Model& whole_fixed, const SampleSource& samples,
+CheckResult Check(const Model& whole_original, const Model& whole_fixed, const SampleSource& given_samples,
                   const CheckOptions& options, Progress* progress) {
   RequireProvider(options.provider);
+  const LiftedSamples lifted_samples(whole_original.Lifted(), given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
   const std::optional<Model> part = RunnableForm(whole, custom_ops, Types::kItsOwn),
@@ -235,8 +251,8 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   const Model& fixed = fixed_part ? *fixed_part : whole_fixed;
   RequireSameInterface(original, fixed);
   const bool same_shapes = SameShapes(samples);
-  bool plain_is_fixed = false;
-  const std::optional<Model> plain_model = PlainModel(original, fixed, options, &plain_is_fixed);
+  const PlainModel plain = MakePlain(whole, original, fixed, options);
+  const Model* plain_model = plain.is_fixed ? nullptr : plain.made ? &*plain.made : plain.model;
   std::optional<MissingFolders> parents;
   std::optional<AtomicFolder> folder;
   if (!options.save_outputs.empty()) {
@@ -247,13 +263,14 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   Recorder save_plain(folder, "fp16", options.plain);
   Recorder save_fixed(folder, "fixed");
   std::vector<Entrant> entrants;
-  if (plain_model) entrants.push_back({"fp16", &*plain_model, {&save_plain}});
+  if (plain_model != nullptr) entrants.push_back({"fp16", plain_model, {&save_plain}});
   entrants.push_back({"fixed", &fixed, {&save_fixed}, true, options.fixed_ranges});
-  if (plain_is_fixed) entrants.back().recorders.push_back(&save_plain);
+  if (plain.is_fixed) entrants.back().recorders.push_back(&save_plain);
 
   const bool one_at_a_time = OneAtATime(original, options);
   const bool at_once = !one_at_a_time && entrants.size() > 1 && ServesTwoSessions(options.threads);
   Reference reference(original, options, same_shapes, at_once);
+  reference.RoundAs(whole, fixed);
   reference.RunAhead(samples, options, progress);
   Course course(original, samples, options, same_shapes, &reference, &save_reference, progress);
   if (one_at_a_time) {
@@ -273,8 +290,10 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   result.rules = reference.rules();
   result.fixed_ranges = entrants.back().candidate->Ranges();
   result.fixed = std::move(entrants.back().candidate->errors);
-  if (plain_model) result.plain = std::move(entrants.front().candidate->errors);
-  if (plain_is_fixed) result.plain = result.fixed;
+  if (plain_model != nullptr) result.plain = std::move(entrants.front().candidate->errors);
+  if (plain.is_fixed) result.plain = result.fixed;
+  result.outputs_past_type = reference.PastType();
+  result.plain_as_stored = whole.AsStored() != nullptr;
   if (options.provider != Provider::kCpu) {
     CheckOptions there = options;
     there.rules = &result.rules;
@@ -283,8 +302,11 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   return result;
 }
 
-CheckResult CheckAgainstKept(const Model& original, const Model& fixed, const SampleSource& samples,
+CheckResult CheckAgainstKept(const Model& given, const Model& fixed, const SampleSource& given_samples,
                              CheckOptions* options, Progress* progress) {
+  const Model& original = given.Lifted();
+  const LiftedSamples lifted_samples(original, given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   CheckResult result = Check(original, fixed, samples, *options, progress);
   if (result.Right() || KeptOf(*options) == nullptr) return result;
   CheckOptions itself = *options;

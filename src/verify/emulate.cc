@@ -14,6 +14,8 @@
 #include "model/external_data.h"
 #include "model/op_traits.h"
 #include "model/walk.h"
+#include "model/weight_conversion.h"
+#include "model/widening.h"
 #include "observe/observer.h"
 #include "verify/draws.h"
 
@@ -22,58 +24,9 @@ namespace {
 
 constexpr size_t kTask = 1 << 16;
 
-void WidenType(onnx::TypeProto* type) {
-  if (type->has_tensor_type() && IsSixteenBit(static_cast<DType>(type->tensor_type().elem_type()))) {
-    type->mutable_tensor_type()->set_elem_type(onnx::TensorProto::FLOAT);
-  }
-  if (type->has_sequence_type()) WidenType(type->mutable_sequence_type()->mutable_elem_type());
-  if (type->has_optional_type()) WidenType(type->mutable_optional_type()->mutable_elem_type());
-}
-
-void WidenTensor(const Model& model, onnx::TensorProto* tensor) {
-  if (!IsSixteenBit(static_cast<DType>(tensor->data_type())) || IsExternal(*tensor)) return;
-  const std::vector<float> values = ReadFloats(model, *tensor);
-  tensor->clear_int32_data();
-  tensor->set_data_type(onnx::TensorProto::FLOAT);
-  tensor->set_raw_data(values.data(), values.size() * sizeof(float));
-}
-
-/// Attributes that state an element type by its number.
-void WidenTypeAttribute(onnx::AttributeProto* attribute) {
-  static constexpr std::string_view kNames[] = {"to", "dtype", "output_dtype", "output_datatype"};
-  const bool type = std::find(std::begin(kNames), std::end(kNames), attribute->name()) != std::end(kNames);
-  if (type && attribute->has_i() && IsSixteenBit(static_cast<DType>(attribute->i())))
-    attribute->set_i(onnx::TensorProto::FLOAT);
-}
-
-void WidenGraph(onnx::GraphProto* graph) {
-  for (auto* values : {graph->mutable_input(), graph->mutable_output(), graph->mutable_value_info()}) {
-    for (auto& value : *values) WidenType(value.mutable_type());
-  }
-  for (auto& node : *graph->mutable_node()) {
-    for (auto& attribute : *node.mutable_attribute()) WidenTypeAttribute(&attribute);
-  }
-  for (auto& initializer : *graph->mutable_initializer()) {
-    if (IsSixteenBit(static_cast<DType>(initializer.data_type())) && IsExternal(initializer)) {
-      initializer.set_data_type(onnx::TensorProto::FLOAT);  // The session's weights hold its values.
-    }
-  }
-}
-
 std::shared_ptr<const float[]> WidenedValues(const SessionWeight& weight) {
-  constexpr size_t kBlock = 4096;
-  std::array<uint16_t, kBlock> bits{};
-  const size_t count = weight.bytes.size() / sizeof(uint16_t);
-  const auto values = std::make_shared_for_overwrite<float[]>(count);
-  for (size_t begin = 0; begin < count; begin += kBlock) {
-    const size_t size = std::min(kBlock, count - begin);
-    std::memcpy(bits.data(), weight.bytes.data() + begin * sizeof(uint16_t), size * sizeof(uint16_t));
-    if (weight.dtype == DType::kFloat16) {
-      HalfToFloats(bits.data(), size, values.get() + begin);
-    } else {
-      std::transform(bits.data(), bits.data() + size, values.get() + begin, Bfloat16Value);
-    }
-  }
+  const auto values = std::make_shared_for_overwrite<float[]>(weight.bytes.size() / DTypeSize(weight.dtype));
+  WidenValues(weight.bytes, weight.dtype, values.get());
   return values;
 }
 
@@ -120,9 +73,15 @@ SessionModel WidenedModel(const Model& typed, WeightOptions options, WidenedWeig
   options.adapt = [&](SessionWeight* weight) { WidenWeight(weight, shared); };
   SessionModel session = MakeSessionModel(typed, options);
   DeclareBodyShapes(typed.index(), &session.proto);  // With their types, which are then widened.
-  for (onnx::GraphProto* graph : AllGraphs(session.proto.mutable_graph())) WidenGraph(graph);
-  ForEachMutableTensorConstant(session.proto.mutable_graph(),
-                               [&](onnx::TensorProto* tensor) { WidenTensor(typed, tensor); });
+  WidenStatedTypes(session.proto.mutable_graph());
+  ForEachMutableTensorConstant(session.proto.mutable_graph(), [&](onnx::TensorProto* tensor) {
+    if (!IsSixteenBit(static_cast<DType>(tensor->data_type()))) return;
+    if (IsExternal(*tensor)) {
+      tensor->set_data_type(onnx::TensorProto::FLOAT);  // The session's weights hold its values.
+    } else {
+      WidenInside(ReadTensor(typed, *tensor), tensor);
+    }
+  });
   return session;
 }
 

@@ -10,7 +10,8 @@ namespace halfsafe {
 
 Judge::Judge(const Model& original, const SampleSource& samples, const CheckOptions& options,
              uint64_t hardest)
-    : samples_(samples),
+    : original_(ReferenceOf(original, options)),
+      samples_(samples),
       options_(options),
       part_(
           RunnableForm(ReferenceOf(original, options), !options.custom_op_libraries.empty(), Types::kItsOwn)),
@@ -32,6 +33,7 @@ bool Judge::Right(const Model& fixed) {
 bool Judge::AllRight(const Model& fixed, std::vector<uint64_t>* open, Progress* progress) {
   const std::optional<Model> part =
       RunnableForm(fixed, !options_.custom_op_libraries.empty(), Types::kEmulated);
+  reference_.RoundAs(original_, fixed);
   Candidate candidate(part ? *part : fixed, options_, same_shapes_, false, nullptr);
   progress->Begin("recheck", open->size());
   auto next = open->begin();

@@ -30,6 +30,7 @@ class Judge {
   bool RightOn(uint64_t index, Candidate* candidate);
   void Prefer(uint64_t index);
 
+  const Model& original_;
   const SampleSource& samples_;
   CheckOptions options_;
   std::optional<Model> part_;  ///< Set where the model's tail doesn't run.

@@ -5,6 +5,7 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "model/lifted_samples.h"
 #include "verify/judge.h"
 #include "verify/probe.h"
 
@@ -85,8 +86,11 @@ class Narrower : public ProbeTrial {
 
 }  // namespace
 
-Narrowing Narrow(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+Narrowing Narrow(const Model& given, Plan* plan, const SampleSource& given_samples, const CheckResult& check,
                  const CheckOptions& the_options, std::optional<double> seconds, Progress* progress) {
+  const Model& original = given.Lifted();
+  const LiftedSamples lifted_samples(original, given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   CheckOptions options = the_options;
   options.rules = &check.rules;
   Narrowing result;

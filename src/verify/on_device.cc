@@ -6,6 +6,7 @@
 #include "data/convert.h"
 #include "halfsafe/error.h"
 #include "halfsafe/rewrite.h"
+#include "model/lifted_samples.h"
 #include "runtime/written_out.h"
 #include "verify/candidate.h"
 
@@ -63,8 +64,10 @@ class NativeModel {
 
 }  // namespace
 
-void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const SampleSource& samples,
+void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const SampleSource& given_samples,
                    const CheckOptions& options, Progress* progress, CheckResult* result) {
+  const LiftedSamples lifted_samples(whole_original.Lifted(), given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   const Model& whole = ReferenceOf(whole_original, options);
   const bool custom_ops = !options.custom_op_libraries.empty();
   const std::optional<Model> part = RunnableForm(whole, custom_ops, Types::kItsOwn),
@@ -73,11 +76,14 @@ void CheckOnDevice(const Model& whole_original, const Model& whole_fixed, const 
   const bool same_shapes = SameShapes(samples);
   Reference reference(original, options, same_shapes);
   NativeModel fixed(fixed_part ? *fixed_part : whole_fixed, options, same_shapes);
+  reference.RoundAs(whole, whole_fixed);
   std::optional<Model> plain_model;
   std::optional<NativeModel> plain;
   if (options.plain) {
-    plain_model = Apply(original, PlainFp16Plan(original));
-    plain.emplace(*plain_model, options, same_shapes);
+    const Model* stored = whole.AsStored();
+    plain_model = stored != nullptr ? RunnableForm(*stored, custom_ops, Types::kItsOwn)
+                                    : Apply(original, PlainFp16Plan(original));
+    plain.emplace(plain_model ? *plain_model : *stored, options, same_shapes);
   }
   progress->Begin("check on the GPU", samples.size());
   for (uint64_t i = 0; i < samples.size(); ++i) {

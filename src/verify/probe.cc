@@ -40,6 +40,18 @@ std::optional<Model> Scaled(const Model& original, const Plan& plan) {
   return Apply(original, fp32);
 }
 
+/// Per graph of `typed`, that of the original that it was; -1 for the body of a node that was inserted.
+std::vector<int> OriginalGraphs(const GraphIndex& typed) {
+  std::vector<int> originals;
+  int next = 0;
+  for (const GraphInfo& graph : typed.graphs()) {
+    const bool inserted =
+        graph.parent_node >= 0 && !FindingsOf(*typed.node(graph.parent_node).proto).inserted.empty();
+    originals.push_back(inserted ? -1 : next++);
+  }
+  return originals;
+}
+
 /// Per node of `typed`, the node of the original that it was, by their order in each graph: one that writes
 /// in another form than the original's output is to have has another name for it, and may go by that.
 std::vector<int> Originals(const GraphIndex& original, const GraphIndex& typed) {
@@ -48,8 +60,9 @@ std::vector<int> Originals(const GraphIndex& original, const GraphIndex& typed) 
     left.push_back(original.NodesOf(static_cast<int>(graph)));
   std::vector<size_t> next(left.size(), 0);
   std::vector<int> originals;
+  const std::vector<int> graphs = OriginalGraphs(typed);
   for (const NodeInfo& node : typed.nodes()) {
-    const auto graph = static_cast<size_t>(node.graph);
+    const auto graph = static_cast<size_t>(graphs[static_cast<size_t>(node.graph)]);
     const bool inserted = !FindingsOf(*node.proto).inserted.empty();
     originals.push_back(inserted ? -1 : left.at(graph).at(next[graph]++));
   }
@@ -90,6 +103,7 @@ Probe::Probe(const Model& original, const Plan& plan, const SampleSource& sample
       scaled_(Scaled(original, plan)),
       session_model_(EmulateHalfSwitchable(scaled_ ? *scaled_ : original, typed_part_ ? *typed_part_ : typed_,
                                            &rounder_, FeedOf(options))) {
+  reference_.RoundAs(ReferenceOf(original, options), typed_);
   for (size_t i = 0; i < plan.nodes.size(); ++i) {
     if (plan.nodes[i].precision != Precision::kFp32) entry_[plan.nodes[i].name] = i;
   }

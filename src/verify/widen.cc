@@ -7,6 +7,7 @@
 
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
+#include "model/lifted_samples.h"
 #include "verify/judge.h"
 #include "verify/probe.h"
 
@@ -242,8 +243,11 @@ constexpr uint64_t kFewSamples = 32;
 
 }  // namespace
 
-Widening Widen(const Model& original, Plan* plan, const SampleSource& samples, const CheckResult& check,
+Widening Widen(const Model& given, Plan* plan, const SampleSource& given_samples, const CheckResult& check,
                const CheckOptions& the_options, Progress* progress) {
+  const Model& original = given.Lifted();
+  const LiftedSamples lifted_samples(original, given_samples, progress);
+  const SampleSource& samples = lifted_samples.source();
   CheckOptions options = the_options;
   options.rules = &check.rules;
   const uint64_t worst = WorstSample(samples, check.fixed);

@@ -14,6 +14,7 @@ import onnxruntime
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 import fp16_reference
+import support
 from conformance.cases import ROUNDINGS, Case, Value, as_tensor, runtime_inputs
 
 # What a value may be off by, as a share of the largest of its tensor, and the whole tensor in relative L2 norm. Inputs and
@@ -286,6 +287,9 @@ def judge_types(original: ModelProto, fixed: ModelProto, plan: dict[str, Any]) -
     order, with others between them that say so."""
     if plan["opset"]:  # Conversion makes other nodes.
         return ""
+    if list(original.graph.node) == list(fixed.graph.node):  # A file that was in 16 bits already and is right.
+        return ""
+    original = support.lifted(original)
     before, after = _types(original), _types(fixed)
     nodes = [node for node in fixed.graph.node
              if node.op_type != "Constant" and all(entry.key != "halfsafe.inserted" for entry in node.metadata_props)]

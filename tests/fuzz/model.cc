@@ -66,10 +66,10 @@ RangeTable MadeUpRanges(const Model& model, RangeTable constants) {
 PlanOptions SomeOptions(size_t hash) {
   PlanOptions options;
   options.repair = static_cast<Repair>(hash % 4);
-  options.io_fp16 = hash / 4 % 2 == 0;
+  options.io = hash / 4 % 2 == 0 ? Interface::kFp16 : Interface::kKeep;
   options.accumulate_fp16 = hash / 8 % 2 == 0;
   options.free_casts = hash / 16 % 2 == 0;
-  if (!options.io_fp16 && hash / 32 % 2 == 0) options.half = Precision::kBf16;
+  if (options.io != Interface::kFp16 && hash / 32 % 2 == 0) options.half = Precision::kBf16;
   return options;
 }
 

@@ -109,6 +109,25 @@ class StagesTest(unittest.TestCase):
         self.assertEqual(fix.ranges.samples, 3)
         self.assertIsNotNone(fix.holdout)
 
+    def test_a_model_in_16_bits_is_that_of_the_command_line(self):
+        """FP32 samples are rounded to what it takes, with a warning, and a clamp that is reached goes when it is asked for."""
+        half = onnx.ModelProto()
+        half.CopyFrom(models.overflowing())
+        for tensor in half.graph.initializer:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(tensor).astype(np.float16), tensor.name))
+        for value in (*half.graph.input, *half.graph.output):
+            value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+        half.graph.node.insert(2, onnx.helper.make_node("Min", ["big", "most"], ["clamped"], "clamp"))
+        half.graph.node[3].input[0] = "clamped"
+        half.graph.initializer.append(onnx.numpy_helper.from_array(np.float16(65504), "most"))
+        onnx.save(half, "half.onnx")
+        halfsafe_command(self.folder, "fix", "half.onnx", "--data", "samples", "-o", "lifted.onnx", "--io", "fp32", "--lift-clamps")
+        with self.assertWarnsRegex(halfsafe.ModelWarning, "float32 in the samples"):
+            fix = halfsafe.fix(halfsafe.load("half.onnx", lift_clamps=True), "samples", io="fp32")
+        self.assertTrue(fix.right)
+        self.assertEqual(fix.model.to_bytes(), (self.folder / "lifted.onnx").read_bytes())
+        self.assertNotIn("clamp", [node.name for node in fix.model.to_onnx().graph.node])
+
     def test_a_plan_for_another_opset_is_applied_to_the_model_as_it_is(self):
         raised = halfsafe.load("model.onnx", opset=22)
         self.assertEqual(raised.opset, 22)
