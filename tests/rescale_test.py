@@ -176,14 +176,17 @@ class NarrowTest(RescaleTest):
             self.assertGreater(float(own), float(without))
         return list(pinned.values())
 
-
     def assert_distance(self, model: pathlib.Path, changed: str, sample: str, expected: float) -> None:
         """A check of that sample finds this distance, in the mean square over other roundings than those that it was found with."""
-        squares = []
+        squares, draws = [], set()
         for seed in range(3):
             result = self.folder / "part.json"
             self.tool("check", model, self.folder / changed, "--data", sample, "--json", result, "--seed", seed, code=None)
-            squares.append(max(output["distance"] for output in read_json(result)["outputs"]) ** 2)
+            worst = max(read_json(result)["outputs"], key=lambda output: output["distance"])
+            squares.append(worst["distance"] ** 2)
+            draws.add(worst["draws"])
+        if draws == {1}:  # Clear of the tolerance, or lucky.
+            return
         found = math.sqrt(sum(squares) / len(squares))
         # Eight draws of a near tie: among them may be one that is far off, or none.
         self.assertLess(expected, 3 * found + 0.05)
