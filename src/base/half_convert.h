@@ -17,4 +17,10 @@ bool RoundValuesToHalf(const float* values, size_t count, float* output);
 /// Rounds every value to bfloat16 and back; `output` may be `values`. Returns whether all results are finite.
 bool RoundValuesToBfloat16(const float* values, size_t count, float* output);
 
+/// Moves every value by up to a quarter of the last place that binary16 (`half`) or bfloat16 has for it, by a
+/// random number that depends on `stream` and on `first` + its position alone. Zero, infinities, NaN and
+/// bfloat16's subnormal values stay. `output` may be `values`.
+void DitherValues(const float* values, size_t count, bool half, uint32_t stream, uint32_t first,
+                  float* output);
+
 }  // namespace halfsafe

@@ -92,10 +92,12 @@ TEST(DrawsTest, ANearTieIsNotRightByLuck) {
   EXPECT_FALSE(SurelyWithin(draws, 1.0, kSure));
 }
 
-TEST(DrawsTest, DrawsEndEarlyOnlyWhereTheyAreBeyond) {
+TEST(DrawsTest, DrawsEndEarlyWhereTheyAreClear) {
   EXPECT_TRUE(SurelyBeyond(std::vector{2.0, 2.1, 1.9}, 1.0, kSure));
   EXPECT_FALSE(SurelyBeyond(std::vector{2.0, 0.2, 1.9}, 1.0, kSure));
   EXPECT_TRUE(NeedsAnother(std::vector{0.44, 0.45, 0.46}, kSure));
+  EXPECT_FALSE(NeedsAnother(std::vector{0.44, 0.45, 0.46, 0.41}, kSure));
+  EXPECT_TRUE(NeedsAnother(std::vector{0.44, 0.45, 0.56, 0.41}, kSure));
   EXPECT_TRUE(SurelyWithin(std::vector(kMostDraws, 0.7), 0.9, kSure));
   EXPECT_FALSE(SurelyWithin(std::vector(kMostDraws, 0.7), 0.7, kSure));
 }
