@@ -147,9 +147,11 @@ std::string OutputLines(const OutputError& output, const OutputRule* rule) {
                  Number(part->reference), part->sample, Number(part->allowed));
   }
   if (output.draws > 1) {
-    text += Line("  {}: {:.2g} of the tolerance over {} roundings of sample {}, {:.2g} under the worst{}",
-                 output.name, output.distance, output.draws, output.distance_sample, output.worst_draw,
-                 output.on_edge ? ": on the edge" : "");
+    text += Line(
+        "  {}: {:.2g} of the tolerance over {} roundings of sample {}, which counts; {:.2g} under the "
+        "worst{}",
+        output.name, output.distance, output.draws, output.distance_sample, output.worst_draw,
+        output.on_edge ? ": on the edge" : "");
   }
   return text;
 }
