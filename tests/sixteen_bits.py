@@ -2,7 +2,8 @@
 models in FP32 with the same weights. By ONNX's schemas and numpy alone; nothing here is halfsafe's.
 
 A tensor of the result is in FP32 only where the operator's schema has no such type: there are Casts around it. A constant that is
-read in such places only stays FP32, as the factors of Resize do. What is beyond a type's range becomes infinity.
+read in such places only stays FP32, as the factors of Resize do. What is beyond a type's range becomes infinity, or, where a model
+is `limited` as other converters do it, the largest finite number.
 """
 
 from __future__ import annotations
@@ -37,21 +38,25 @@ class CannotConvert(Exception):
     """Why a model has no form in that type."""
 
 
-def converted(model: ModelProto, kind: int) -> ModelProto:
+def converted(model: ModelProto, kind: int, limited: bool = False) -> ModelProto:
     """The model in `kind`; checked. Functions are inlined."""
-    result = _Conversion(model, kind, wide=False).model
+    result = _Conversion(model, kind, limited, wide=False).model
     _check(result, kind)
     return result
 
 
-def twin(model: ModelProto, kind: int) -> ModelProto:
+def twin(model: ModelProto, kind: int, limited: bool = False) -> ModelProto:
     """The model in FP32, with the weights that `converted` has."""
-    return _Conversion(model, kind, wide=True).model
+    return _Conversion(model, kind, limited, wide=True).model
 
 
-def narrowed(array: np.ndarray, kind: int) -> np.ndarray:
+def narrowed(array: np.ndarray, kind: int, limited: bool = False) -> np.ndarray:
+    values = array.astype(np.float32)
+    if limited:
+        largest = np.float32(ml_dtypes.finfo(NUMPY[kind]).max)
+        values = np.where(np.isfinite(values), np.clip(values, -largest, largest), values)
     with np.errstate(over="ignore"):
-        return array.astype(np.float32).astype(NUMPY[kind])
+        return values.astype(NUMPY[kind])
 
 
 def stored(model: ModelProto, samples: Sequence[Sample]) -> list[Sample]:
@@ -76,7 +81,7 @@ def _check(model: ModelProto, kind: int) -> None:
     for _, graph in support.graphs_of(onnx.shape_inference.infer_shapes(dense, strict_mode=True).graph):
         narrow = {name for node in graph.node if node.name.startswith(ADDED) for name in (*node.input, *node.output)}
         for value in (*graph.value_info, *graph.output):
-            if value.name not in narrow and _element(value.type) in other and value.name not in _fp32_constants(graph):
+            if value.name not in narrow and element(value.type) in other and value.name not in _fp32_constants(graph):
                 raise AssertionError(f"{value.name} is not {NAMES[kind]}")
 
 
@@ -87,10 +92,10 @@ def _fp32_constants(graph: GraphProto) -> set[str]:
 # ---------------------------------------------------------------- types
 
 
-def _element(kind: TypeProto) -> int:
+def element(kind: TypeProto) -> int:
     which = kind.WhichOneof("value")
     if which in ("sequence_type", "optional_type"):
-        return _element(getattr(kind, which).elem_type)
+        return element(getattr(kind, which).elem_type)
     return kind.tensor_type.elem_type if which == "tensor_type" else 0
 
 
@@ -116,12 +121,12 @@ def _tensor_type(element: int) -> TypeProto:
 
 
 class _Conversion:
-    def __init__(self, model: ModelProto, kind: int, wide: bool) -> None:
+    def __init__(self, model: ModelProto, kind: int, limited: bool, wide: bool) -> None:
         self.model = ModelProto()
         self.model.CopyFrom(support.without_functions(model))
         for _, graph in support.graphs_of(self.model.graph):
             del graph.value_info[:]
-        self.kind, self.target, self.wide = kind, F32 if wide else kind, wide
+        self.kind, self.limited, self.target, self.wide = kind, limited, F32 if wide else kind, wide
         self.opsets = {entry.domain: entry.version for entry in self.model.opset_import}
         if NAMES[kind] not in str(self._constraints(self._schema_of("Cast", ""))["T2"]):
             raise CannotConvert(f"opset {self.opsets['']} has no Cast to {NAMES[kind]}")
@@ -150,8 +155,9 @@ class _Conversion:
         """Whether an input or output of a node may be of the type converted to."""
         schema = self._schema_of(node.op_type, node.domain)
         formals = schema.outputs if output else schema.inputs
-        # The statistics of a normalization are in the type of its own arithmetic.
-        if output and index and node.op_type == "LayerNormalization":
+        # The statistics of a normalization are in the type of its own arithmetic; the function that defines the other one holds
+        # an FP32 constant.
+        if output and index and node.op_type == "LayerNormalization" or node.op_type == "MeanVarianceNormalization":
             return False
         stated = formals[min(index, len(formals) - 1)].type_str
         takes = _text(kind, self.kind) in self._constraints(schema).get(stated, {stated})
@@ -172,7 +178,7 @@ class _Conversion:
         for sparse in graph.sparse_initializer:
             sparse.values.CopyFrom(self._rounded(sparse.values))
         for value in (*graph.input, *graph.output):
-            if _element(value.type) in FLOATS and value.name not in fp32:
+            if element(value.type) in FLOATS and value.name not in fp32:
                 _set_element(value.type, self.target)
         # From here on, types of what stays FP32 are none that are converted.
         types = {name: kind for name, kind in types.items() if name not in fp32}
@@ -186,7 +192,7 @@ class _Conversion:
     def _convert_node(self, node: NodeProto, types: dict[str, TypeProto], fp32: set[str], nodes: list[NodeProto],
                       widened: dict[str, str]) -> None:
         def is_float(name: str) -> bool:
-            return bool(name) and name in types and _element(types[name]) in FLOATS
+            return bool(name) and name in types and element(types[name]) in FLOATS
 
         if node.op_type == "BitCast" and any(is_float(name) for name in (*node.input, *node.output)):
             raise CannotConvert("BitCast of 32 bits")
@@ -238,14 +244,14 @@ class _Conversion:
     def _rounded(self, tensor: TensorProto) -> TensorProto:
         if tensor.data_type not in FLOATS:
             return tensor
-        values = narrowed(numpy_helper.to_array(tensor), self.kind)
+        values = narrowed(numpy_helper.to_array(tensor), self.kind, self.limited)
         return numpy_helper.from_array(values.astype(NUMPY[self.target]), tensor.name)
 
     def _constants_in_fp32(self, graph: GraphProto, types: dict[str, TypeProto]) -> set[str]:
         """FP32 constants of this graph that are read only where the schema has no other type."""
         constants = {tensor.name for tensor in graph.initializer if tensor.data_type == F32}
         constants |= {node.output[0] for node in graph.node
-                      if node.op_type == "Constant" and _element(types[node.output[0]]) == F32}
+                      if node.op_type == "Constant" and element(types[node.output[0]]) == F32}
         read, wanted = set(), {value.name for _, inner in support.graphs_of(graph) for value in inner.output}
         for _, inner in support.graphs_of(graph):
             for node in inner.node:

@@ -251,8 +251,9 @@ def _lift(graph: GraphProto, types: dict[str, int], names: dict[str, str]) -> No
     del graph.value_info[:]
     graph.value_info.extend(infos)
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type in HALVES:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
+        kind = value.type.sequence_type.elem_type if value.type.HasField("sequence_type") else value.type
+        if kind.tensor_type.elem_type in HALVES:
+            kind.tensor_type.elem_type = TensorProto.FLOAT
 
 
 def _widen(tensor: TensorProto) -> None:
