@@ -169,7 +169,8 @@ class NarrowTest(RescaleTest):
                                     r"in sample (.*)", content["nodes"][index]["evidence"])
             self.assertIsNotNone(evidence, content["nodes"][index]["evidence"])
             own, together, without, sample = evidence.groups()
-            self.assert_distance(model, "fixed.onnx", sample, float(without))
+            if index == min(pinned):
+                self.assert_distance(model, "fixed.onnx", sample, float(without))
             if own == "not" or together:
                 continue
             self.assert_distance(model, "changed.onnx", sample, float(own))
@@ -179,7 +180,7 @@ class NarrowTest(RescaleTest):
     def assert_distance(self, model: pathlib.Path, changed: str, sample: str, expected: float) -> None:
         """A check of that sample finds this distance, in the mean square over other roundings than those that it was found with."""
         squares, draws = [], set()
-        for seed in range(3):
+        for seed in range(2):
             result = self.folder / "part.json"
             self.tool("check", model, self.folder / changed, "--data", sample, "--json", result, "--seed", seed, code=None)
             worst = max(read_json(result)["outputs"], key=lambda output: output["distance"])
