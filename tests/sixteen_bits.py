@@ -317,8 +317,8 @@ MODELS: dict[str, Callable[[], Case]] = {
     "unnamed_ifs": lambda: Case(*scan_test.unnamed_ifs()),
     "body_weights": lambda: Case(*scan_test.body_weights()),
     "weights_everywhere": _weights_everywhere,
+    "resnet": lambda: Case(resnet_model.make_model(), resnet_model.make_samples(2)),
     "mean_variance": mean_variance,
     "bitcast": bitcast,
     "split": split,
-    "resnet": lambda: Case(resnet_model.make_model(), resnet_model.make_samples(2)),
 }
