@@ -28,10 +28,10 @@ WITH_SEQUENCES = ("SplitToSequence", "SequenceConstruct", "SequenceEmpty")  # fp
 # either. So they are here once more with the largest finite number in their place.
 INFINITE = (*(f"conv_net_{opset}" for opset in OPSETS), "initializers_among_inputs", "unnamed_nodes", "transformer", "mask_bert",
             "mask_bert_fully", "mask_bert_infinite", "mask_where", "mask_where_fully", "mask_where_then_add", "mask_constant",
-            "mask_two_added", "mask_two_in_a_row", "mask_shared_with_output", "shared_weight", "large_weight", "output_read_inside", "several_outputs",
-            "mixed_types", "if_inside", "if_outside", "scan", "loop_captures_overflow", "functions", "constants", "sparse_constants",
-            "chain_of_reshapes", "rescale_conv_stack", "rescale_residual_net", "rescale_unet", "rescale_gated_mlp", "rescale_softmax_net",
-            "rescale_lstm_net", "twin_ifs")
+            "mask_two_added", "mask_two_in_a_row", "mask_shared_with_output", "shared_weight", "large_weight",
+            "output_read_inside", "several_outputs", "mixed_types", "if_inside", "if_outside", "scan", "loop_captures_overflow",
+            "functions", "constants", "sparse_constants", "chain_of_reshapes", "rescale_conv_stack", "rescale_residual_net",
+            "rescale_unet", "rescale_gated_mlp", "rescale_softmax_net", "rescale_lstm_net", "twin_ifs")
 SLOW = ("transformer_rms", "transformer_growing")  # in BF16 alone: the search for nodes to take back runs to its limit
 # What has no form in a type, and why.
 NO_CAST = "has no Cast to bfloat16"
@@ -88,7 +88,7 @@ class Fixed:
     @property
     def searched(self) -> bool:
         """Whether the search for nodes that widening needn't have moved ended at its limit: then their number says little."""
-        return bool(self.answer["narrowing"]) and not self.answer["narrowing"]["minimal"]
+        return bool(self.answer["widenings"]) and not self.answer["narrowing"]["minimal"]
 
     def allowed(self) -> list[float]:
         """Error of each output that is called right. On the edge, the mean of eight roundings decides, and the emulation has but one."""
