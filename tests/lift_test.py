@@ -208,6 +208,19 @@ class LiftTest(ToolTest):
         model = self.save(model_of(nodes, {"x": F16}, {"y": F16}, [constant("w", F16, WEIGHT / 256)]))
         self.tool("check", model, model, "--data", self.samples(F16))
 
+    def test_nothing_shows_what_is_right_where_fp32_has_no_value(self) -> None:
+        """A weight that the export made infinite: FP32 gives NaN alone, and so does whatever is made of the file."""
+        weight = WEIGHT.astype(np.float32)
+        weight[0] = np.inf
+        nodes = [helper.make_node("MatMul", ["x", "w"], ["h"]), helper.make_node("Sub", ["h", "h"], ["y"])]
+        for kind in (F16, F32):
+            with self.subTest(kind=kind):
+                model, data = self.save(model_of(nodes, {"x": kind}, {"y": kind}, [constant("w", kind, weight)])), self.samples(kind, folder=f"samples{kind}")
+                for command in (("fix", model, "-o", self.fixed), ("check", model, model)):
+                    self.tool(*command, "--data", data, "--json", self.result, code=1)
+                    [output] = read_json(self.result)["outputs"]
+                    self.assertEqual((output["compared"], output["right"]), (0, False))
+
     def test_infinities_that_fp32_has_too_are_none_of_the_casts(self) -> None:
         """A mask of -inf passes a Cast that the lifted model doesn't have."""
         mask = np.where(np.tril(np.ones((WIDTH, WIDTH))), 0, -np.inf)

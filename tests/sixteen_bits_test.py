@@ -62,8 +62,9 @@ def forms(name: str) -> Iterator[Form]:
             yield Form(name, F16, limited=True)
     if (name, BF16) not in NO_FORM:
         yield Form(name, BF16)
+        # Outputs in BF16 would spend a part of the tolerance on their own rounding, and the twin's don't.
         if sweep.ALL or not name.endswith(SLOW):
-            yield Form(name, BF16, options=("--half", "bf16"))
+            yield Form(name, BF16, options=("--half", "bf16", "--io", "fp32"))
 
 
 @dataclasses.dataclass
@@ -84,11 +85,6 @@ class Fixed:
     @property
     def as_it_is(self) -> bool:
         return any("right as it is" in warning for warning in self.answer["warnings"])
-
-    @property
-    def searched(self) -> bool:
-        """Whether the search for nodes that widening needn't have moved ended at its limit: then their number says little."""
-        return bool(self.answer["widenings"]) and not self.answer["narrowing"]["minimal"]
 
     def allowed(self) -> list[float]:
         """Error of each output that is called right. On the edge, the mean of eight roundings decides, and the emulation has but one."""
@@ -134,7 +130,7 @@ class SixteenBitsTest(ToolTest):
             self.assertEqual(file.right, twin.right, f"file: {file.said}\ntwin: {twin.said}")
         else:
             self.compare_errors(model, file, twin, reference(model, other, wide))
-        if file.right and twin.right and not file.searched and not twin.searched:
+        if file.right and twin.right:
             slack = max(2, 0.1 * max(file.fp32, twin.fp32))
             said = f"nodes in FP32: {file.fp32} and {twin.fp32}\nfile: {file.said}\ntwin: {twin.said}"
             self.assertLessEqual(file.fp32, twin.fp32 + slack, said)
@@ -151,6 +147,10 @@ class SixteenBitsTest(ToolTest):
         twin_errors = errors(expected, [rounded_outputs(model, outputs, limited=False) for outputs in twin.outputs])
         said = f"errors {file_errors} and {twin_errors}\nfile: {file.said}\ntwin: {twin.said}"
         names = [output.name for output in model.graph.output]
+        for name, *of_samples in zip(names, *expected, strict=True):
+            values = np.concatenate([np.ravel(flat(value)) for value in of_samples])
+            if values.dtype.kind == "f" and values.size and not np.isfinite(values).any():
+                self.assertFalse(file.right, f"FP32 shows nothing of {name}: {said}")
         if file.right or all(error <= TOLERANCE for error in twin_errors):
             self.assertEqual(file.right, twin.right, said)
         if file.right:

@@ -111,6 +111,7 @@ struct OutputError {
   std::string name;             ///< The output's.
   DType dtype = DType::kFloat;  ///< Of the original's output.
   uint64_t count = 0;           ///< Elements over all samples.
+  uint64_t compared = 0;  ///< Those of them that are finite in FP32. With none, nothing shows what is right.
   /// From FP32, in tolerances: the largest of what is judged (norm, parts, elements, flips), each as a
   /// multiple of what is allowed. Up to 1 is right; infinite where values are new that are not finite.
   double distance = 0.0;
@@ -128,8 +129,8 @@ struct OutputError {
   uint64_t new_nonfinite = 0;           ///< Not finite here, finite in FP32.
   uint64_t flips = 0;                   ///< Differing elements of integer and bool outputs.
   double flip_share = 0.0;              ///< Largest share of differing elements in one sample.
-  /// A shape, a type or an infinity that differs; empty otherwise. Where a shape or a type differs, errors
-  /// are infinite and every element counts as different.
+  /// A shape, a type or an infinity that differs, or that FP32 has no finite value to compare with; empty
+  /// otherwise. Where a shape or a type differs, errors are infinite and every element counts as different.
   std::string problem;
   bool right = true;                 ///< Within the tolerance on every sample.
   std::vector<SampleError> samples;  ///< In the order in which they ran; only where asked for.
@@ -213,7 +214,7 @@ std::vector<TensorStats> OverflowOfFixed(const RangeTable& fixed, const RangeTab
 struct Widening {
   std::vector<std::string> nodes;  ///< Nodes that went to FP32, most harmful first.
   double predicted_rel_l2 = 0.0;   ///< Error that should remain.
-  bool possible = true;            ///< False when nothing in FP16 was left to widen.
+  bool possible = true;  ///< False when nothing in FP16 was left to widen, or FP32's outputs show no value.
   /// Each of the nodes was tried: on the sample measured, the outputs are surely past the tolerance without
   /// it.
   bool minimal = false;

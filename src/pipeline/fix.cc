@@ -81,6 +81,7 @@ class Repairing {
     // Outputs are written once, for the model that comes out, and a GPU sees that one alone.
     check_.save_outputs.clear();
     check_.provider = Provider::kCpu;
+    check_.seed = 0;
     result_ = CheckAgainstKept(model, fixed_, samples, &check_, progress);
     plan_ = std::move(plan);
     // These don't change from one step to the next.
@@ -125,8 +126,12 @@ class Repairing {
     result_ = before;
   }
 
-  Repaired Finish() {
-    if (DropUnused(&plan_)) CheckAgain();
+  /// The roundings of `seed` have the last word, and none in what is chosen: the plan is the same for all.
+  Repaired Finish(uint64_t seed) {
+    if (DropUnused(&plan_) || seed != check_.seed) {
+      check_.seed = seed;
+      CheckAgain();
+    }
     result_.plain = std::move(plain_);
     return {std::move(plan_), std::move(fixed_), std::move(result_), std::move(widenings_),
             std::move(narrowing_)};
@@ -160,7 +165,7 @@ Repaired MakeRight(const Model& model, const SampleSource& samples, Plan plan, c
   repairing.Widen();
   repairing.Narrow(budget);
   repairing.CutBorders(options);
-  return repairing.Finish();
+  return repairing.Finish(check.seed);
 }
 
 /// The operators of FP16 nodes of `plan` that the provider sums up in FP16, which the emulation doesn't.

@@ -46,6 +46,7 @@ Json ToJson(const OutputError& output) {
           {"dtype", DTypeName(output.dtype)},
           {"right", output.right},
           {"count", output.count},
+          {"compared", output.compared},
           {"distance", NumberOrNull(output.distance)},
           {"distance_sample", output.distance_sample},
           {"draws", output.draws},

@@ -9,6 +9,7 @@
 #include "tensorrt/backend.h"
 #include "tensorrt/outputs.h"
 #include "verify/candidate.h"
+#include "verify/compare.h"
 
 namespace halfsafe {
 namespace {
@@ -91,6 +92,7 @@ BenchResult BenchEngines(const Model& given, const std::vector<NamedEngine>& fil
     EngineBench bench = Measure(engines[k]->Time(*first, options), *engines[k], options.batch);
     bench.name = files[k].name;
     bench.errors = std::move(errors[k]);
+    RequireCompared(&bench.errors);
     if (options.inspect) bench.inspected = LayersFromJson(engines[k]->Inspect(), bench.name);
     result.engines.push_back(std::move(bench));
     progress->Step();

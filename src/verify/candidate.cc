@@ -222,6 +222,7 @@ void Conclude(ModelErrors* errors) {
     errors->right = errors->right && output.right;
     if (output.new_nonfinite > 0) errors->nonfinite_outputs.push_back(output.name);
   }
+  RequireCompared(errors);
 }
 
 Candidate::Candidate(const Model& model, const CheckOptions& options, bool same_shapes, bool beside_another,

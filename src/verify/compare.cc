@@ -138,6 +138,7 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
                   : sums.difference2 > 0.0 ? 1.0
                                            : 0.0;
   if (sums.new_nonfinite > 0) rel_l2 = INFINITY;
+  difference->compared = sums.compared + sums.new_nonfinite;
   difference->rel_l2 = rel_l2;
   difference->new_nonfinite = sums.new_nonfinite;
   difference->max_abs = sums.max_abs;
@@ -178,6 +179,7 @@ uint64_t CountFlips(const TensorView& reference, const TensorView& output) {
 
 void CompareExactly(const OutputView& reference, const OutputView& output, const Tolerance& tolerance,
                     Difference* difference) {
+  difference->compared = difference->count;
   for (size_t i = 0; i < reference.tensors.size(); ++i)
     difference->flips += CountFlips(reference.tensors[i], output.tensors[i]);
   if (difference->flips == 0) return;
@@ -210,6 +212,8 @@ std::string Mismatch(const OutputView& reference, const OutputView& output, cons
 
 bool Right(double distance) { return distance <= 1.0; }
 
+bool Uncompared(const OutputError& output) { return output.count > 0 && output.compared == 0; }
+
 }  // namespace
 
 double ValueAt(const TensorView& view, size_t i) {
@@ -234,6 +238,7 @@ Difference CompareOutput(const OutputView& reference, const OutputView& output, 
   }
   if (std::string problem = Mismatch(reference, output, sample); !problem.empty()) {
     difference.problem = std::move(problem);
+    difference.compared = difference.count;
     difference.distance = difference.rel_l2 = difference.max_abs = difference.max_rel = difference.mean_abs =
         difference.needed_atol = INFINITY;
     difference.cosine = NAN;
@@ -268,6 +273,7 @@ SampleError AddSample(const std::vector<Difference>& draws, const std::string& s
   }
   error->dtype = nearest.dtype;
   error->count += nearest.count;
+  error->compared += nearest.compared;
   error->rel_l2 = std::max(error->rel_l2, nearest.rel_l2);
   error->max_abs = std::max(error->max_abs, nearest.max_abs);
   error->max_rel = std::max(error->max_rel, nearest.max_rel);
@@ -282,5 +288,16 @@ SampleError AddSample(const std::vector<Difference>& draws, const std::string& s
   return {sample,        distance,           nearest.rel_l2, nearest.max_abs, nearest.new_nonfinite,
           nearest.flips, nearest.flip_share, Right(distance)};
 }
+
+void RequireCompared(ModelErrors* errors) {
+  for (OutputError& output : errors->outputs) {
+    if (!Uncompared(output)) continue;
+    output.problem = "no finite value in FP32 to compare with";
+    output.distance = output.worst_draw = INFINITY;
+    output.right = errors->right = false;
+  }
+}
+
+bool NothingToCompare(const ModelErrors& errors) { return std::ranges::any_of(errors.outputs, Uncompared); }
 
 }  // namespace halfsafe

@@ -12,7 +12,7 @@ namespace halfsafe {
 /// How one output of one run differs from FP32's. The fields mean what OutputError's of the same names do.
 struct Difference {
   DType dtype = DType::kFloat;
-  uint64_t count = 0;
+  uint64_t count = 0, compared = 0;
   double distance = 0.0;
   double rel_l2 = 0.0, max_abs = 0.0, max_rel = 0.0, mean_abs = 0.0, cosine = 1.0, needed_atol = 0.0;
   uint64_t new_nonfinite = 0, flips = 0;
@@ -28,6 +28,13 @@ Difference CompareOutput(const OutputView& reference, const OutputView& output, 
 
 /// Adds what one sample showed under one or more roundings to `error`, and returns it as one.
 SampleError AddSample(const std::vector<Difference>& draws, const std::string& sample, OutputError* error);
+
+/// Marks outputs of which FP32 had no finite value in any sample: equal NaN are no agreement. To be called
+/// once all samples are added.
+void RequireCompared(ModelErrors* errors);
+
+/// Whether FP32 had no finite value of some output to compare with.
+bool NothingToCompare(const ModelErrors& errors);
 
 /// An element of a floating-point tensor.
 double ValueAt(const TensorView& view, size_t i);

@@ -8,6 +8,7 @@
 #include "halfsafe/check.h"
 #include "halfsafe/rewrite.h"
 #include "model/lifted_samples.h"
+#include "verify/compare.h"
 #include "verify/judge.h"
 #include "verify/probe.h"
 
@@ -245,6 +246,7 @@ constexpr uint64_t kFewSamples = 32;
 
 Widening Widen(const Model& given, Plan* plan, const SampleSource& given_samples, const CheckResult& check,
                const CheckOptions& the_options, Progress* progress) {
+  if (NothingToCompare(check.fixed)) return {{}, 0.0, false, false};
   const Model& original = given.Lifted();
   const LiftedSamples lifted_samples(original, given_samples, progress);
   const SampleSource& samples = lifted_samples.source();
