@@ -95,6 +95,8 @@ void CheckArray(const std::string& where, const Array& array, const InputSpec& i
   for (size_t i = 0; fits && !input.any_rank && i < array.shape.size(); ++i) {
     fits = input.shape[i] == -1 || input.shape[i] == array.shape[i];
   }
+  // numpy makes [1] of a number in a list, and ONNX Runtime takes it for a scalar.
+  fits = fits || (input.shape.empty() && array.shape == std::vector<int64_t>{1});
   if (!fits) {
     throw BadInput(fmt::format("{} has shape {}, the model expects {}", where, ShapeText(array.shape),
                                ShapeText(input.shape)));

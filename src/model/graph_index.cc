@@ -8,6 +8,7 @@
 
 #include "halfsafe/error.h"
 #include "model/infer_types.h"
+#include "model/runtime_schemas.h"
 #include "model/walk.h"
 
 namespace halfsafe {
@@ -140,7 +141,9 @@ void GraphIndex::AddNode(const onnx::NodeProto& proto, int graph) {
     node.inputs.push_back(tensor);
   }
   const std::string domain = proto.domain() == "ai.onnx" ? "" : proto.domain();
-  node.schema = onnx::OpSchemaRegistry::Schema(proto.op_type(), OpsetVersion(proto_, domain), domain);
+  node.schema = OnnxSchema(proto.op_type(), OpsetVersion(proto_, domain), domain);
+  if (node.schema == nullptr)
+    node.runtime_schema = RuntimeSchema(proto.op_type(), OpsetVersion(proto_, domain), domain);
   if (node.schema != nullptr) {
     try {
       node.schema->Verify(proto);

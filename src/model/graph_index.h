@@ -52,6 +52,7 @@ struct NodeInfo {
   std::vector<int> outputs;                ///< Tensor per output slot, -1 for an omitted one.
   std::vector<int> bodies;                 ///< Graphs among its attributes.
   const onnx::OpSchema* schema = nullptr;  ///< nullptr for operators that ONNX doesn't define.
+  const onnx::OpSchema* runtime_schema = nullptr;  ///< ONNX Runtime's, where it has one and ONNX none.
 };
 
 struct GraphInfo {

@@ -8,6 +8,8 @@
 #include <unordered_map>
 #include <utility>
 
+#include "model/runtime_schemas.h"
+
 namespace halfsafe {
 namespace {
 
@@ -204,8 +206,8 @@ class BoundedSchemas : public onnx::ISchemaRegistry {
   // NOLINTNEXTLINE(google-default-arguments): ONNX's.
   const onnx::OpSchema* GetSchema(const std::string& op, int opset,
                                   const std::string& domain = onnx::ONNX_DOMAIN) const override {
-    const onnx::OpSchema* schema = onnx::OpSchemaRegistry::Schema(op, opset, domain);
-    if (schema == nullptr) return nullptr;
+    const onnx::OpSchema* schema = OnnxSchema(op, opset, domain);
+    if (schema == nullptr) return RuntimeSchema(op, opset, domain);
     const std::lock_guard<std::mutex> lock(mutex_);
     auto& bounded = bounded_[schema];
     if (bounded == nullptr) bounded = Bounded(*schema);

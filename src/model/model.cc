@@ -25,6 +25,7 @@
 #include "model/functions.h"
 #include "model/graph_index.h"
 #include "model/lift.h"
+#include "model/node_order.h"
 #include "model/opset.h"
 #include "model/sparse.h"
 #include "model/walk.h"
@@ -234,6 +235,7 @@ void Model::Prepare() {
                                impl.proto.opset_import_size(), kMostOpsets));
   }
   InlineFunctions(path.string(), &impl.proto);
+  SortNodes(impl.proto.mutable_graph());
   const auto open = [&](const onnx::TensorProto& tensor) {
     TensorElementCount(tensor);  // Throws for dimensions that no tensor can have.
     if (IsExternal(tensor)) impl.MapExternal(tensor);

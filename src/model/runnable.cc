@@ -47,8 +47,8 @@ std::vector<bool> FindTail(const GraphIndex& index, const Model& model, bool cus
 
 bool MayRun(const NodeInfo& node, bool custom_ops_loaded) {
   const std::string& domain = node.proto->domain();
-  return node.schema != nullptr || custom_ops_loaded || domain.starts_with("com.microsoft") ||
-         domain.starts_with("ai.onnx.");
+  return node.schema != nullptr || node.runtime_schema != nullptr || custom_ops_loaded ||
+         domain.starts_with("com.microsoft") || domain.starts_with("ai.onnx.");
 }
 
 std::optional<Model> RunnablePart(const Model& model, bool custom_ops_loaded) {

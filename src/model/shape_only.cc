@@ -8,7 +8,9 @@ namespace halfsafe {
 
 bool ReadsShapeAlone(const NodeInfo& node) {
   const onnx::NodeProto& proto = *node.proto;
-  return IsStandard(proto.domain()) && (proto.op_type() == "Shape" || proto.op_type() == "Size");
+  const std::string& op = proto.op_type();
+  return IsStandard(proto.domain()) &&
+         (op == "Shape" || op == "Size" || op == "RandomNormalLike" || op == "RandomUniformLike");
 }
 
 std::vector<bool> ReadForShapeAlone(const GraphIndex& index) {

@@ -19,6 +19,7 @@
 #include "halfsafe/error.h"
 #include "halfsafe/progress.h"
 #include "runtime/chain_op.h"
+#include "runtime/noise.h"
 #include "runtime/provider.h"
 #include "runtime/running.h"
 
@@ -134,7 +135,8 @@ class ForgetMeanwhile {
 
 struct Session::Ops {
   Ort::CustomOpDomain domain{kTapDomain};
-  std::vector<std::shared_ptr<OrtCustomOp>> taps;
+  std::vector<std::shared_ptr<OrtCustomOp>> all;
+  NoiseRun noise;
 };
 
 Session::Session(const SessionModel& model, const SessionOptions& options)
@@ -148,7 +150,8 @@ Session::Session(const SessionModel& model, const SessionOptions& options)
   // A pattern is one block for all tensors of a run, beside the blocks of the first run that showed it.
   native.DisableMemPattern();
   native.SetGraphOptimizationLevel(options.optimization);
-  if (options.taps != nullptr) AddTaps(model, options, &native);
+  const bool own_ops = options.taps != nullptr || model.noise;
+  if (own_ops) AddOps(model, options, &native);
   try {
     AppendProvider(options.provider, &native);
     for (const auto& library : options.custom_op_libraries) {
@@ -166,7 +169,7 @@ Session::Session(const SessionModel& model, const SessionOptions& options)
     if (!registered) alone.lock();
     const ForgetMeanwhile forget(model);
     session_ = std::make_unique<Ort::Session>(Environment(), text.data(), text.size(), native);
-    if (options.taps != nullptr) registered = true;
+    if (own_ops) registered = true;
   } catch (const Ort::Exception& error) {
     RethrowIfNoFault(error);
     // Where memory runs out while it infers shapes, ONNX Runtime goes on without them, and finds other faults
@@ -182,14 +185,17 @@ Session::Session(const SessionModel& model, const SessionOptions& options)
   threads_.Begin();
 }
 
-void Session::AddTaps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native) {
-  for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
-    ops_->taps.push_back(MakeTapOp(options.taps, dtype, Provider::kCpu));
-    if (options.provider != Provider::kCpu)
-      ops_->taps.push_back(MakeTapOp(options.taps, dtype, options.provider));
+void Session::AddOps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native) {
+  if (options.taps != nullptr) {
+    for (const DType dtype : {DType::kFloat, DType::kDouble, DType::kFloat16, DType::kBfloat16}) {
+      ops_->all.push_back(MakeTapOp(options.taps, dtype, Provider::kCpu));
+      if (options.provider != Provider::kCpu)
+        ops_->all.push_back(MakeTapOp(options.taps, dtype, options.provider));
+    }
   }
-  if (!model.chains.empty()) ops_->taps.push_back(MakeChainOp(options.taps, model.chains));
-  for (const auto& op : ops_->taps) ops_->domain.Add(op.get());
+  if (!model.chains.empty()) ops_->all.push_back(MakeChainOp(options.taps, model.chains));
+  if (model.noise) ops_->all.push_back(MakeNoiseOp(&ops_->noise));
+  for (const auto& op : ops_->all) ops_->domain.Add(op.get());
   native->Add(ops_->domain);
 }
 
@@ -234,6 +240,8 @@ std::vector<Ort::Value> Session::Run(const Sample& sample) {
   }
   std::vector<const char*> outputs;
   for (const auto& name : output_names_) outputs.push_back(name.c_str());
+  ops_->noise.sample = SampleKey(sample.name);
+  ++ops_->noise.number;
   const Running running;
   try {
     return session_->Run(running.options(), input_names.data(), inputs.data(), inputs.size(), outputs.data(),

@@ -50,7 +50,7 @@ class Session {
 
  private:
   struct Ops;
-  void AddTaps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native);
+  void AddOps(const SessionModel& model, const SessionOptions& options, Ort::SessionOptions* native);
   void AddWeights(const SessionModel& model, Ort::SessionOptions* native);
 
   SessionThreads threads_;

@@ -8,6 +8,7 @@
 #include "model/external_data.h"
 #include "model/graph_index.h"
 #include "model/walk.h"
+#include "runtime/noise.h"
 
 namespace halfsafe {
 namespace {
@@ -189,6 +190,7 @@ SessionModel MakeSessionModel(const Model& model, const WeightOptions& options) 
     }
     result.weights.push_back(std::move(weight));
   }
+  result.noise = KeyNoise(model.index(), &result.proto);
   ClearSharedNames(&result.proto);
   return result;
 }

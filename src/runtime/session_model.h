@@ -33,6 +33,7 @@ struct SessionModel {
   const Model* source = nullptr;  ///< The model that it was made from, which its weights may lie in.
   onnx::ModelProto proto;
   std::vector<SessionWeight> weights;
+  bool noise = false;         ///< The graph has operators of MakeNoiseOp.
   std::vector<Chain> chains;  ///< What the graph's Chain nodes compute, by their attribute `chain`.
 };
 

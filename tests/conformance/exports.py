@@ -7,6 +7,7 @@ come out of PyPI packages (conformance.packaged). Of each, the record keeps what
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import re
 import subprocess
@@ -81,6 +82,12 @@ def read() -> dict[str, dict[str, Any]]:
     return json.loads(RECORD.read_text(encoding="utf-8")) if RECORD.is_file() else {}
 
 
+# Behind an exporter's name: the network was converted before, to FP16 or BF16.
+TYPED = re.compile(r"torch/(?P<network>.*)-(?P<exporter>script|dynamo)_(?P<type>half|bfloat16)-")
+COLUMNS = [(kept, exporter, half) for kept, halves in (("half", ("fp16",)), ("bfloat16", HALVES)) for half in halves
+           for exporter in ("script", "dynamo")]
+
+
 SECTION = """{heading}
 Models as exporters write them, on the same terms: {torch} networks with random weights exported from PyTorch (ResNet to Swin,
 detectors with NonMaxSuppression, DETR, transformers with and without a cache, recurrent ones, loops and branches), by its
@@ -94,6 +101,15 @@ itself, in FP32, gives something else once its weights and inputs are off by a r
 nearly equal. The error is the worst relative L2 error of an output under emulation.
 
 {table}
+
+### Files in 16 bits
+
+The same networks converted with `.half()` and `.bfloat16()` before they are exported, as far as PyTorch can, and what `fix` makes
+of these files: nodes in FP32 of all, and the error against the network behind them in FP32. A *broken* file has weights that are
+infinite, and gives no finite number in FP32 either; `fix` ends with NOT RIGHT then. TorchScript writes `swin` in BF16 with
+an operator on complex numbers that no runtime takes.
+
+{typed}
 """
 
 
@@ -103,13 +119,35 @@ def section(kept: dict[str, dict[str, Any]]) -> str:
         return ""
     rows = ["| model | nodes | FP16 | in FP32 | in BF16 | error | BF16 | in FP32 | error |", "|---|---|---|---|---|---|---|---|---|"]
     for case, halves in sorted(kept.items()):
+        if TYPED.match(case):
+            continue
         fp16, bf16 = (halves.get(half, {}) for half in HALVES)
         nodes = sum(fp16.get("nodes", {}).values())
         rows.append(f"| {case.split('/')[1]} | {nodes} | {_outcome(fp16)} | {_count(fp16, 'fp32')} | {_count(fp16, 'bf16')} | "
                     f"{fp16.get('error', '')} | {_outcome(bf16)} | {_count(bf16, 'fp32')} | {bf16.get('error', '')} |")
-    families = [case.split("/")[0] for case in kept]
+    families = [case.split("/")[0] for case in kept if not TYPED.match(case)]
     return SECTION.format(heading=HEADING, torch=families.count("torch"), packages=families.count("packages"),
-                          roundings=packaged.ROUNDINGS, table="\n".join(rows))
+                          roundings=packaged.ROUNDINGS, table="\n".join(rows), typed="\n".join(_typed_rows(kept)))
+
+
+def _typed_rows(kept: dict[str, dict[str, Any]]) -> list[str]:
+    """One row a network: which file, by which exporter, made what."""
+    names = {"half": ".half()", "bfloat16": ".bfloat16()", "fp16": "FP16", "bf16": "BF16"}
+    rows = [f"| network | {' | '.join(f'`{names[kept_type]}` {exporter}, to {names[half]}' for kept_type, exporter, half in COLUMNS)} |",
+            "|---" * (len(COLUMNS) + 1) + "|"]
+    found = {match.groups(): halves for case, halves in kept.items() if (match := TYPED.match(case))}
+    for network in sorted({network for network, *_ in found}):
+        cells = [found.get((network, exporter, kept_type), {}).get(half) for kept_type, exporter, half in COLUMNS]
+        rows.append(f"| {network} | {' | '.join(_typed_cell(entry) for entry in cells)} |")
+    return rows
+
+
+def _typed_cell(entry: dict[str, Any] | None) -> str:
+    if not entry:
+        return "-"
+    if entry["outcome"] not in ("right", "fp32"):
+        return entry["outcome"]
+    return f"{entry['nodes'].get('fp32', 0)} of {sum(entry['nodes'].values())}, {entry['error']:.1e}"
 
 
 def _outcome(entry: dict[str, Any]) -> str:
@@ -131,8 +169,9 @@ def main(pattern: str, page: Path) -> int:
     """What scripts/conformance --exports runs; with a pattern it runs the cases that match, and only their rows change."""
     write_exports()
     chosen = [case for case in export_cases() if re.search(pattern, case.id)]
+    in_fp16 = [case for case in chosen if "_half-" in case.id]
     outcomes = []
-    for outcome in run.run_cases(chosen):
+    for outcome in itertools.chain(run.run_cases([case for case in chosen if case not in in_fp16]), run.run_cases(in_fp16, HALVES[:1])):
         outcomes.append(outcome)
         print(f"{outcome.case} {outcome.half}: {outcome.kind} {outcome.detail} {outcome.precisions} "
               f"error {outcome.error} {outcome.seconds:.1f} s {outcome.engine}", flush=True)

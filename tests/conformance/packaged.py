@@ -16,7 +16,8 @@ import onnx
 import onnxruntime
 
 import real_models
-from conformance.cases import Case
+from conformance.cases import NUMPY_TYPES, Case, Value
+from onnx import TensorProto, helper, numpy_helper
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 Sample = dict[str, np.ndarray]
@@ -119,5 +120,15 @@ ROUNDINGS = 128
 
 
 def as_case(name: str, family: str, model: onnx.ModelProto, samples: Sequence[Sample]) -> Case:
-    names = [value.name for value in model.graph.input if value.name in samples[0]]
-    return Case(name, family, model, [[sample[name] for name in names] for sample in samples], roundings=ROUNDINGS)
+    inputs = [value for value in model.graph.input if value.name in samples[0]]
+    values = [[as_declared(sample[value.name], value) for value in inputs] for sample in samples]
+    return Case(name, family, model, values, roundings=ROUNDINGS)
+
+
+def as_declared(array: np.ndarray, value: onnx.ValueInfoProto) -> Value:
+    """In the input's type, where the sample has it in FP32 and the model in 16 bits."""
+    kind = value.type.tensor_type.elem_type
+    if array.dtype != np.float32 or kind not in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+        return array
+    array = array.astype(helper.tensor_dtype_to_np_dtype(kind))
+    return array if kind in NUMPY_TYPES else numpy_helper.from_array(array)

@@ -46,9 +46,10 @@ class Outcome:
 
 
 # right: some node is in 16 bits, and the results are right. fp32: none is, and the plan says why. refused: exit code 3
-# and a message. The others are faults. not-right: halfsafe says itself that it could not make it right. wrong: halfsafe says
+# and a message. broken: the original gives no finite value in FP32, and halfsafe says not-right. The others are faults. not-right: halfsafe says itself that it could not make it right. wrong: halfsafe says
 # that it is right, and the judge that it isn't. crash: any other end.
 GOOD = ("right", "fp32", "refused")
+BROKEN = "broken"
 FAULTS = ("not-right", "wrong", "crash")
 
 
@@ -102,7 +103,8 @@ def _run(case: Case, half: str, folder: Path, options: Sequence[str]) -> Outcome
     if done.returncode not in (0, 1):
         return Outcome(case.id, half, "crash", f"exit code {done.returncode}: {said[-2000:]}")
     if done.returncode == 1:
-        return Outcome(case.id, half, "not-right", failure(json.loads(result.read_text())))
+        kind = BROKEN if judge.is_broken(case, original) else "not-right"
+        return Outcome(case.id, half, kind, failure(json.loads(result.read_text())))
     outcome = judged(case, half, path, original, fixed, json.loads(plan.read_text()))
     return dataclasses.replace(outcome, seconds=seconds, error=worst_error(json.loads(result.read_text())))
 
@@ -128,8 +130,9 @@ def write_samples(case: Case, model: onnx.ModelProto, folder: Path) -> None:
 
 def failure(result: dict[str, Any]) -> str:
     fixed = result["fixed_model"]
-    return fixed["failure"] or "; ".join(f"{output['name']}: relative L2 error {output['rel_l2']}, {output['flips']} flips"
-                                         for output in fixed["outputs"] if not output["right"])
+    return fixed["failure"] or "; ".join(
+        output["problem"] or f"{output['name']}: relative L2 error {output['rel_l2']}, {output['flips']} flips"
+        for output in fixed["outputs"] if not output["right"])
 
 
 def judged(case: Case, half: str, path: Path, original: onnx.ModelProto, fixed_path: Path, plan: dict[str, Any]) -> Outcome:

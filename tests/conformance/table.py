@@ -9,10 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from conformance.run import FAULTS, GOOD, HALVES, Outcome
+from conformance.run import BROKEN, FAULTS, GOOD, HALVES, Outcome
 
 # From best to worst.
-ORDER = (*GOOD, *FAULTS)
+ORDER = (*GOOD, BROKEN, *FAULTS)
 NAMES = {"fp16": "FP16", "bf16": "BF16"}
 
 

@@ -67,7 +67,7 @@ class Denoiser(nn.Module):
     def forward(self, latent: Tensor, step: Tensor) -> Tensor:
         frequencies = torch.exp(torch.arange(self.width // 2) * (-math.log(10000.0) / (self.width // 2)))
         angles = step[:, None].float() * frequencies[None]
-        time = self.time(torch.cat([angles.sin(), angles.cos()], 1))
+        time = self.time(torch.cat([angles.sin(), angles.cos()], 1).to(latent.dtype))
         top = self.enter(latent)
         inner = self.down(F.silu(self.norm(top + time[:, :, None, None])))
         flat = self.norm2(inner).flatten(2).transpose(1, 2)
@@ -164,9 +164,10 @@ class Llama(nn.Module):
         places = torch.arange(past.shape[4], past.shape[4] + ids.shape[1])
         frequencies = 1.0 / 10000.0 ** (torch.arange(0, self.size, 2).float() / self.size)
         angles = (places[:, None].float() * frequencies[None]).repeat(1, 2)
+        turns = angles.cos().to(past.dtype), angles.sin().to(past.dtype)
         x, caches = self.words(ids), []
         for index, block in enumerate(self.blocks):
-            x, cache = block(x, (angles.cos(), angles.sin()), past[index])
+            x, cache = block(x, turns, past[index])
             caches.append(cache)
         return self.head(self.norm(x)), torch.stack(caches)
 
@@ -247,7 +248,7 @@ class Spatial(nn.Module):
         self.head = nn.Conv2d(3, 8, 3)
 
     def forward(self, image: Tensor) -> Tensor:
-        theta = self.find(image).reshape(-1, 2, 3) * 0.2 + torch.eye(2, 3)
+        theta = self.find(image).reshape(-1, 2, 3) * 0.2 + torch.eye(2, 3, dtype=image.dtype)
         grid = F.affine_grid(theta, [image.shape[0], 3, 24, 24], align_corners=False)
         return self.head(F.grid_sample(image, grid, align_corners=False, padding_mode="border"))
 

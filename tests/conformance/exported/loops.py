@@ -52,7 +52,7 @@ class Recurrence(nn.Module):
         self.enter, self.hidden, self.head = nn.Linear(12, width), nn.Linear(width, width), nn.Linear(width, 5)
 
     def forward(self, steps: Tensor) -> Tensor:
-        state = torch.zeros(steps.shape[0], self.hidden.in_features)
+        state = torch.zeros(steps.shape[0], self.hidden.in_features, dtype=steps.dtype)
         for index in range(steps.shape[1]):
             state = torch.tanh(self.enter(steps[:, index]) + self.hidden(state))
         return self.head(state)
@@ -68,7 +68,7 @@ class Scanned(Recurrence):
             state = torch.tanh(self.enter(x) + self.hidden(state))
             return state, state.clone()
 
-        start = torch.zeros(steps.shape[0], self.hidden.in_features)
+        start = torch.zeros(steps.shape[0], self.hidden.in_features, dtype=steps.dtype)
         return self.head(scan(step, start, steps.transpose(0, 1))[1]).transpose(0, 1)
 
 

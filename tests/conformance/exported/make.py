@@ -12,12 +12,14 @@ from __future__ import annotations
 import argparse
 import hashlib
 import logging
+import math
 import os
 import shutil
 import sys
 import time
 import traceback
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,6 +83,13 @@ EXPORTS: dict[str, dict[str, tuple[int, ...]]] = {
 }
 
 
+# As files in 16 bits come to be: the network is converted, then exported, by each exporter with the last of its opsets.
+TYPES = {"half": torch.float16, "bfloat16": torch.bfloat16}
+FIRST_TYPED = 14  # Opset: before 13 ONNX has no BF16.
+# What PyTorch itself doesn't run or trace in these types: boxes in FP32, a transform that it has none of, a loop.
+ONLY_FP32 = ("faster_rcnn", "ssdlite", "retinanet", "spectral", "recurrence")
+
+
 @dataclass(frozen=True)
 class Export:
     network: str
@@ -93,8 +102,18 @@ class Export:
 
 
 def exports() -> list[Export]:
-    return [Export(network, exporter, opset) for network, by in EXPORTS.items() for exporter, opsets in by.items()
-            for opset in opsets]
+    return [Export(network, exporter, opset) for network, by in EXPORTS.items()
+            for exporter, opsets in {**by, **typed(network, by)}.items() for opset in opsets]
+
+
+def typed(network: str, by: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    if network in ONLY_FP32:
+        return {}
+    last: dict[str, int] = {}
+    for exporter, opsets in by.items():
+        kind = exporter.partition("_")[0]
+        last[kind] = max(*opsets, last.get(kind, FIRST_TYPED))
+    return {f"{kind}_{kept}": (opset,) for kept in TYPES for kind, opset in last.items()}
 
 
 def samples_of(name: str, network: Network) -> list[Inputs]:
@@ -102,8 +121,10 @@ def samples_of(name: str, network: Network) -> list[Inputs]:
     return [network.inputs(np.random.default_rng([seed, index])) for index in range(SAMPLES)]
 
 
-def settled(network: Network, samples: list[Inputs]) -> nn.Module:
-    """The network with its large layers, and BatchNormalization's statistics as they are for these samples."""
+def settled(network: Network, samples: list[Inputs], largest: float) -> nn.Module:
+    """The network with its large layers, and BatchNormalization's statistics as they are for these samples. Weights stay within
+    `largest`: converted, they would be infinite.
+    """
     torch.manual_seed(1)
     module = network.build()
     if network.prepare:
@@ -113,7 +134,7 @@ def settled(network: Network, samples: list[Inputs]) -> nn.Module:
             nn.init.normal_(layer.weight, std=0.02)
     tensors = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     for name, factor in network.large.items():
-        tensors[name].data.mul_(factor)
+        tensors[name].data.mul_(min(factor, largest / float(tensors[name].abs().max())))
     module.eval()
     norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
     hooks = [norm.register_forward_pre_hook(observe) for norm in norms]
@@ -144,7 +165,8 @@ def observe(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
 def export(network: Network, module: nn.Module, sample: Inputs, exporter: str, opset: int, path: Path) -> None:
     names = list(sample)
     arguments = tuple(sample.values())
-    kind, _, raw = exporter.partition("_")
+    kind, _, form = exporter.partition("_")
+    raw = form == "raw"
     if kind == "script":
         source = torch.jit.script(module) if network.scripted else module
         mode = torch.onnx.TrainingMode.PRESERVE if raw else torch.onnx.TrainingMode.EVAL
@@ -162,7 +184,11 @@ def export(network: Network, module: nn.Module, sample: Inputs, exporter: str, o
 def make(wanted: Export, out: Path) -> None:
     network = NETWORKS[wanted.network]
     samples = samples_of(wanted.network, network)
-    module = settled(network, samples)
+    kept_type = TYPES.get(wanted.exporter.partition("_")[2])
+    module = settled(network, samples, 2.0**15 if kept_type == torch.float16 else math.inf)
+    if kept_type:
+        module = module.to(kept_type)
+        samples = [{name: value.to(kept_type) if value.is_floating_point() else value for name, value in sample.items()} for sample in samples]
     folder = out / wanted.name
     partial = out / f"{wanted.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
@@ -175,9 +201,14 @@ def make(wanted: Export, out: Path) -> None:
     kept = {value.name for value in model.graph.input}
     for index, sample in enumerate(samples):
         # Exporters drop inputs that nothing reads.
-        np.savez(partial / "samples" / f"{index:03}.npz", **{name: value.numpy() for name, value in sample.items() if name in kept})
+        np.savez(partial / "samples" / f"{index:03}.npz", **{name: as_array(value) for name, value in sample.items() if name in kept})
     shutil.rmtree(folder, ignore_errors=True)
     partial.rename(folder)
+
+
+def as_array(value: torch.Tensor) -> np.ndarray:
+    """Floats as FP32, in which numpy has them all."""
+    return (value.float() if value.is_floating_point() else value).numpy()
 
 
 def forget_places(graph: onnx.GraphProto) -> None:
