@@ -48,10 +48,10 @@ struct NodeInfo {
   const onnx::NodeProto* proto = nullptr;
   std::string name;  ///< Unique in the model: the scope's path and the node's name, or its first output's.
   int graph = 0;
-  std::vector<int> inputs;                 ///< Tensor per input slot, -1 for an omitted one.
-  std::vector<int> outputs;                ///< Tensor per output slot, -1 for an omitted one.
-  std::vector<int> bodies;                 ///< Graphs among its attributes.
-  const onnx::OpSchema* schema = nullptr;  ///< nullptr for operators that ONNX doesn't define.
+  std::vector<int> inputs;                         ///< Tensor per input slot, -1 for an omitted one.
+  std::vector<int> outputs;                        ///< Tensor per output slot, -1 for an omitted one.
+  std::vector<int> bodies;                         ///< Graphs among its attributes.
+  const onnx::OpSchema* schema = nullptr;          ///< nullptr for operators that ONNX doesn't define.
   const onnx::OpSchema* runtime_schema = nullptr;  ///< ONNX Runtime's, where it has one and ONNX none.
 };
 

@@ -10,6 +10,7 @@
 #include "model/graph_index.h"
 #include "model/lifted_samples.h"
 #include "plan/work.h"
+#include "rewrite/loadable.h"
 #include "runtime/provider.h"
 #include "verify/on_device.h"
 
@@ -223,6 +224,7 @@ class AsItIs {
   /// in FP32 than the plan has there and halfsafe doesn't say in the file why.
   std::optional<Plan> Precisions() const {
     if (lifted_.raised_opset() || lifted_.lifts_clamps() || !SameInterface()) return std::nullopt;
+    if (CrashesRuntime(stored_)) return std::nullopt;
     Plan own = plan_;
     own.tensors.clear();
     own.constants.clear();

@@ -23,6 +23,7 @@ constexpr Pass kPasses[] = {
     {"retype-attributes", &RetypeAttributes},
     {"retype-values", &RetypeValues},
     {"convert-sequences", &ConvertSequences},
+    {"keep-loadable", &KeepLoadable},
     {"annotate", &Annotate},
     {"place-nodes", &PlaceNodes},
 };

@@ -127,6 +127,8 @@ void RetypeAttributes(
 void RetypeValues(Rewriter* rewriter);  ///< Types of inputs, outputs and value_info.
 void ConvertSequences(
     Rewriter* rewriter);  ///< Inputs and outputs that are sequences and that the plan's io gives 16 bits.
+void KeepLoadable(
+    Rewriter* rewriter);  ///< Other forms of what ONNX Runtime can't load, equal in all it computes.
 void Annotate(Rewriter* rewriter);    ///< NodeFindings of the original's nodes.
 void PlaceNodes(Rewriter* rewriter);  ///< Puts the inserted nodes into the graphs.
 
