@@ -28,7 +28,13 @@ set_target_properties(halfsafe_cli PROPERTIES INSTALL_RPATH $ORIGIN/${private_fr
 target_link_options(halfsafe_shared PRIVATE LINKER:--disable-new-dtags)
 target_link_options(halfsafe_cli PRIVATE LINKER:--disable-new-dtags)
 
+target_link_options(halfsafe_load PRIVATE LINKER:--disable-new-dtags)
+set_target_properties(halfsafe_load PROPERTIES INSTALL_RPATH $ORIGIN)
+set_source_files_properties(src/verify/load_check.cc PROPERTIES COMPILE_DEFINITIONS
+                            HALFSAFE_PRIVATE_FROM_BIN="${private_from_bin}")
+
 install(TARGETS halfsafe_cli)
+install(TARGETS halfsafe_load RUNTIME DESTINATION ${private_folder})
 install(TARGETS halfsafe_shared EXPORT halfsafeTargets)
 install(DIRECTORY include/halfsafe ${CMAKE_BINARY_DIR}/generated/halfsafe DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
         FILES_MATCHING PATTERN *.h)

@@ -289,7 +289,7 @@ def mask_two_added() -> Case:
     b.node("Add", ["causal", "penalty"], "both")
     b.node("Add", ["scores", "both"], "masked")
     _attention(b, "scores", "masked")
-    return Case(b.model(), _mask_samples(), fp16=("node_scores",))
+    return Case(b.model(), _mask_samples(), fp16=("node_scores", "node_masked", "node_weights"))
 
 
 def mask_two_in_a_row() -> Case:
@@ -305,7 +305,40 @@ def mask_two_in_a_row() -> Case:
     b.node("Add", ["scores", "causal"], "masked_once")
     b.node("Add", ["masked_once", "penalty"], "masked")
     _attention(b, "scores", "masked")
-    return Case(b.model(), _mask_samples(), fp16=("node_scores",))
+    return Case(b.model(), _mask_samples(), fp16=("node_scores", "node_masked", "node_weights"))
+
+
+def mask_filled() -> Case:
+    """As exporters write it today: filled with -3.4e38 by the shape of the scores, Trilu; padding by a Where on top."""
+    b = Builder(17)
+    _scores(b)
+    b.input("mask", ["N", 1, 8], BOOL)
+    b.node("Shape", ["scores"], "shape")
+    b.weight("first", [1], np.int64)
+    b.weight("last", [3], np.int64)
+    b.weight("shift", 1, np.int64)
+    b.weight("lowest", LOWEST)
+    b.node("Slice", ["shape", "first", "last"], "square")
+    b.node("ConstantOfShape", ["square"], "full", value=numpy_helper.from_array(np.array([LOWEST], np.float32)))
+    b.node("Trilu", ["full", "shift"], "causal", upper=1)
+    b.node("Where", ["mask", "causal", "lowest"], "both")
+    b.node("Add", ["scores", "both"], "masked")
+    _attention(b, "scores", "masked")
+    return Case(b.model(), _mask_samples(dtype=np.bool_), fp16=("node_scores", "node_causal", "node_masked", "node_weights"))
+
+
+def mask_given(fully_masked: bool = False) -> Case:
+    """A mask of zeros and -3.4e38 that is an input."""
+    b = Builder(17)
+    _scores(b)
+    b.input("mask", ["N", 1, 8])
+    b.node("Add", ["scores", "mask"], "masked")
+    _attention(b, "scores", "masked")
+    made = _mask_samples(fully_masked)
+    for sample in made:
+        sample["mask"] = np.where(sample["mask"] > 0, 0, LOWEST).astype(np.float32)
+    held = ("node_masked", "node_weights") if fully_masked else ()
+    return Case(b.model(), made, fp32=held, fp16=("node_scores", *(() if fully_masked else ("node_masked", "node_weights"))))
 
 
 def mask_shared_with_output() -> Case:
@@ -1042,6 +1075,9 @@ CASES: dict[str, Callable[[], Case]] = {
     "mask_constant": mask_constant,
     "mask_two_added": mask_two_added,
     "mask_two_in_a_row": mask_two_in_a_row,
+    "mask_filled": mask_filled,
+    "mask_given": mask_given,
+    "mask_given_fully": lambda: mask_given(fully_masked=True),
     "mask_shared_with_output": mask_shared_with_output,
     "tiny_epsilon": tiny_epsilon,
     "index_arithmetic": index_arithmetic,

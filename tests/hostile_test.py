@@ -294,14 +294,14 @@ class NothingIsSwitchedOnTest(HostileTest):
         self.assertEqual(seen, {"alone": {"x", "t"}, "named": {"x", "t", "y"}})
 
     def test_no_shell(self) -> None:
-        """Nothing that starts another process is linked at all."""
+        """What starts a process is posix_spawn, for halfsafe-load, by its path; nothing looks for a program or asks a shell."""
         symbols = subprocess.run(["nm", "--dynamic", "--undefined-only", HALFSAFE], capture_output=True, text=True)
         if symbols.returncode != 0:
             self.skipTest("no nm")
         names = {line.split()[-1].split("@")[0] for line in symbols.stdout.splitlines()}
         self.assertIn("open", {name.removesuffix("64") for name in names})
-        self.assertFalse(names & {"system", "popen", "execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "fexecve", "posix_spawn",
-                                  "posix_spawnp", "fork", "vfork", "wordexp"})
+        self.assertFalse(names & {"system", "popen", "execl", "execle", "execlp", "execv", "execve", "execvp", "execvpe", "fexecve", "posix_spawnp",
+                                  "fork", "vfork", "wordexp"})
 
 
 def measure(count: int, names: list[str]) -> None:

@@ -11,9 +11,10 @@ import subprocess
 import sys
 import unittest
 from collections.abc import Iterator
+from typing import Any
 
 import support
-from support import ToolTest, np, onnx
+from support import ToolTest, np, onnx, read_json
 
 import fp16_reference
 from generated_models import Builder, random
@@ -87,6 +88,10 @@ def crashing() -> Iterator[tuple[str, ModelProto]]:
 
 
 class LoadableTest(ToolTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.fixed, self.plan, self.result = (self.folder / name for name in ("fixed.onnx", "plan.json", "result.json"))
+
     def run_apart(self, model: pathlib.Path, sample: pathlib.Path) -> dict[str, np.ndarray] | None:
         """What ONNX Runtime gives; None where it crashes."""
         out = self.folder / f"{model.stem}_{sample.stem}.npz"
@@ -122,6 +127,56 @@ class LoadableTest(ToolTest):
                 # What is right as it is comes back.
                 again = folder / "again.onnx"
                 self.tool("fix", fixed, "--data", data, "-o", again, "--free-casts")
+
+    # ------------------------------------------------------------ what fix and check say
+
+    def scattered(self) -> tuple[pathlib.Path, pathlib.Path]:
+        """A sum that ONNX Runtime's CPU provider has for FP32 alone, between operators that it has in FP16."""
+        b = Builder(16)
+        b.input("x", ["edges", 8])
+        b.input("at", ["edges", 8], TensorProto.INT64)
+        b.weight("zero", np.zeros((4, 8)))
+        b.node("Slice", ["x", "begin", "end"], "part")
+        b.weight("begin", [0, 0], np.int64)
+        b.weight("end", [9, 8], np.int64)
+        b.node("ScatterElements", ["zero", "at", "part"], "sum", axis=0, reduction="add", name="")
+        b.node("Transpose", ["sum"], "y", perm=[1, 0])
+        b.output("y", [8, 4])
+        given = [{"x": random(9, 8, seed=i), "at": np.random.default_rng(i).integers(0, 4, (9, 8))} for i in range(2)]
+        return self.save(b.model()), self.save_samples(given)
+
+    def fix(self, *options: object) -> dict[str, Any]:
+        model, data = self.model_and_data
+        self.done = self.tool("fix", model, "--data", data, "-o", self.fixed, "--io", "fp16", "--free-casts", "--save-plan", self.plan,
+                              "--json", self.result, *options)
+        return read_json(self.result)
+
+    def test_a_node_without_a_kernel_is_named(self) -> None:
+        self.model_and_data = self.scattered()
+        found = self.fix()["on_cpu"]
+        self.assertEqual((found["runs"], found["stage"], found["node"]), (False, "run", "sum"))
+        self.assertRegex(self.done.stdout, r"warning: ONNX Runtime's CPU provider does not run .*node sum \(ScatterElements\).*--runs-on-cpu")
+        with self.assertRaisesRegex(Exception, "ScatterElements"):
+            sample = dict(np.load(self.model_and_data[1] / "000.npz"))
+            support.session(onnx.load(self.fixed), True).run(None, {**sample, "x": sample["x"].astype(np.float16)})
+        self.assertIsNone(self.fix("--no-cpu-run")["on_cpu"])
+
+    def test_it_stays_fp32_where_that_is_asked_for(self) -> None:
+        self.model_and_data = self.scattered()
+        result = self.fix("--runs-on-cpu")
+        self.assertTrue(result["on_cpu"]["runs"])
+        self.assertEqual([node["name"] for node in result["fp32_nodes"] if node["reason"] == "does-not-load"], ["sum"])
+        again = self.folder / "again.onnx"
+        self.tool("apply", self.model_and_data[0], "--plan", self.plan, "-o", again)
+        self.assertEqual(again.read_bytes(), self.fixed.read_bytes())
+
+    def test_a_crash_is_told(self) -> None:
+        path = self.save(product(17, [1, 0, 2], left=TensorProto.FLOAT16))
+        done = self.tool("check", path, path, "--data", self.save_samples([{"x": random(3, 4, 8).astype(np.float16)}]), "--json", self.result)
+        found = read_json(self.result)["on_cpu"]
+        self.assertEqual((found["runs"], found["runs_at_basic"]), (False, True))
+        self.assertIn("signal 11", found["message"])
+        self.assertIn('optimization level "basic"', done.stdout)
 
     def test_a_file_that_crashes_is_known(self) -> None:
         """Without this the test above shows nothing."""

@@ -62,6 +62,7 @@ struct CheckOptions {
   bool low_memory = false;
   bool allow_nan = false;  ///< Samples may hold NaN.
   bool plain = true;       ///< Also run the plain FP16 model, for comparison.
+  bool on_cpu = true;      ///< Fill CheckResult::on_cpu.
   std::string
       save_outputs;  ///< Folder for the outputs of all models, in Polygraphy's output JSON; empty: nowhere.
   const KeptOutputs* kept_outputs =
@@ -164,6 +165,15 @@ struct DeviceErrors {
   ModelErrors fixed;                 ///< The fixed model.
 };
 
+/// What became of a model in ONNX Runtime's CPU provider, at its default options.
+struct CpuResult {
+  bool runs = true;            ///< It was loaded, and ran on one sample.
+  std::string stage;           ///< "load" or "run": where it ended; empty where it runs.
+  std::string node;            ///< The node that ONNX Runtime names, if it names one.
+  std::string message;         ///< ONNX Runtime's words, or how its process ended.
+  bool runs_at_basic = false;  ///< At its optimization level "basic" it runs.
+};
+
 /// What a check found.
 struct CheckResult {
   uint64_t samples = 0;                ///< How many were run.
@@ -174,7 +184,8 @@ struct CheckResult {
   /// What the float tensors of the fixed model did under emulation, by the names that they have there and as
   /// they are stored, and its weights; in graph order. Only where asked for.
   std::optional<RangeTable> fixed_ranges;
-  bool plain_as_stored = false;  ///< `plain` is the original's file as it is, which has 16-bit tensors.
+  std::optional<CpuResult> on_cpu;  ///< The fixed model as such, where that was tried.
+  bool plain_as_stored = false;     ///< `plain` is the original's file as it is, which has 16-bit tensors.
   /// Outputs that reach, in FP32, what the 16-bit type of the original's file can't hold, and that the fixed
   /// model stores in it: with these types of outputs no model is right.
   std::vector<std::string> outputs_past_type;

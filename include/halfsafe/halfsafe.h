@@ -28,6 +28,8 @@ struct FixOptions {
   /// Seconds for taking nodes back to FP16 after widening; 0: none are. Without: a fixed number of steps.
   std::optional<double> budget;
   double holdout = 0.0;  ///< Share of the samples kept out of calibration; the check runs on them too.
+  /// Keep nodes in FP32 that ONNX Runtime's CPU provider can't load or run in 16 bits, where it names them.
+  bool runs_on_cpu = false;
 };
 
 /// What became of a model, with everything that led there.

@@ -106,6 +106,12 @@ void BindCheck(nb::module_& module) {
       .def_ro("first_inf", &ModelErrors::first_inf)
       .def_ro("first_nan", &ModelErrors::first_nan)
       .def_ro("failure", &ModelErrors::failure, "Why the model could not be run; empty when it could.");
+  nb::class_<CpuResult>(module, "CpuResult", "What became of a model in ONNX Runtime's CPU provider.")
+      .def_ro("runs", &CpuResult::runs, "It was loaded, and ran on one sample.")
+      .def_ro("stage", &CpuResult::stage, "'load' or 'run', where it ended.")
+      .def_ro("node", &CpuResult::node, "The node that ONNX Runtime names; else empty.")
+      .def_ro("message", &CpuResult::message, "ONNX Runtime's words, or how its process ended.")
+      .def_ro("runs_at_basic", &CpuResult::runs_at_basic, "It runs at the optimization level 'basic'.");
   nb::class_<CheckReport>(module, "CheckResult", "What a check found.")
       .def_prop_ro(
           "right", [](const CheckReport& check) { return check.result.Right(); },
@@ -116,6 +122,9 @@ void BindCheck(nb::module_& module) {
       .def_prop_ro(
           "plain", [](const CheckReport& check) { return check.result.plain; },
           "Plain FP16, for comparison, where it was run.")
+      .def_prop_ro(
+          "on_cpu", [](const CheckReport& check) { return check.result.on_cpu; },
+          "What ONNX Runtime's CPU provider made of it at its default options, where that was tried.")
       .def_prop_ro(
           "outputs", [](const CheckReport& check) { return check.result.fixed.outputs; },
           "The outputs of the model that was checked.")

@@ -24,14 +24,14 @@ void SaveReport(const FixReport& fix, const std::filesystem::path& path) {
 
 FixReport FixAll(const LoadedModel& given, const Samples& samples, const ScanOptions& scan,
                  const PlanOptions& plan, const CheckOptions& check, std::optional<double> budget,
-                 double holdout, const nb::object& progress) {
+                 double holdout, bool runs_on_cpu, const nb::object& progress) {
   Require(!budget || *budget >= 0.0,
           fmt::format("budget is {}, expected zero or more", budget.value_or(0.0)));
   Require(holdout >= 0.0 && holdout <= 0.99, fmt::format("holdout is {}, expected 0 to 0.99", holdout));
   return Run(progress, [&](Progress* listener) {
     const auto start = std::chrono::steady_clock::now();
     const LoadedModel model = AsInput(given);
-    FixOptions options{scan, plan, check, budget, holdout};
+    FixOptions options{scan, plan, check, budget, holdout, runs_on_cpu};
     options.scan.custom_op_libraries = options.check.custom_op_libraries = model.custom_ops;
     options.check.reference = model.original.get();
     options.check.per_sample = options.check.fixed_ranges = true;  // What a page shows.
@@ -87,7 +87,7 @@ void BindFix(nb::module_& module) {
       .def("__repr__",
            [](const FixReport& fix) { return fmt::format("<FixResult: {}>", fix.check.report.verdict); });
   module.def("fix", &FixAll, "model"_a, "samples"_a, "scan"_a, "plan"_a, "check"_a, "budget"_a.none(),
-             "holdout"_a, "progress"_a.none());
+             "holdout"_a, "runs_on_cpu"_a, "progress"_a.none());
 }
 
 }  // namespace halfsafe::python

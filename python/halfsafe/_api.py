@@ -187,13 +187,14 @@ def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None =
         keep: Sequence[str] = (), keep_op: Sequence[str] = (), cost: Path | None = None, rel_l2: float = 0.01,
         rtol: float | None = None, atol: float | None = None, max_flips: float = 0.0, holdout: float = 0.0,
         budget: float | None = None, threads: int = 0, low_memory: bool = False, allow_nan: bool = False,
-        provider: Provider = "cpu", progress: Progress | None = None) -> FixResult:
+        provider: Provider = "cpu", runs_on_cpu: bool = False, progress: Progress | None = None) -> FixResult:
     """The whole job: scans, plans, applies and checks, and widens the FP32 part until the check passes.
 
     Arguments are those of scan, plan and check, and
     opset: convert the model to this opset first.
     holdout: share of the samples kept out of calibration and checked at the end.
     budget: seconds for taking nodes back to FP16 that widening need not have taken.
+    runs_on_cpu: keep nodes in FP32 that ONNX Runtime's CPU provider can't load or run in 16 bits.
 
     >>> result = halfsafe.fix("model.onnx", samples)
     >>> result.right
@@ -204,7 +205,8 @@ def fix(model: ModelLike, samples: SamplesLike, *, transform: Transform | None =
     scanning = _core.ScanOptions(threads, low_memory, True, False, "", provider, allow_nan)
     planning = _core.PlanOptions(half, repair, threshold, margin, io, accumulate, free_casts, list(keep), list(keep_op), cost)
     checking = _core.CheckOptions(rel_l2, rtol, atol, max_flips, threads, low_memory, True, provider, allow_nan)
-    return _core.fix(loaded, open_samples(loaded, samples, transform), scanning, planning, checking, budget, holdout, progress)
+    return _core.fix(loaded, open_samples(loaded, samples, transform), scanning, planning, checking, budget, holdout,
+                     runs_on_cpu, progress)
 
 
 def inspect(model: ModelLike) -> Inspection:

@@ -196,6 +196,9 @@ Command SetUpFix(CLI::App* app) {
       "cuda: scan on the GPU, and run the 16-bit models there too, in real FP16, beside the emulation");
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
+  app->add_flag("--runs-on-cpu", command->options.runs_on_cpu,
+                "Keep nodes in FP32 that ONNX Runtime's CPU provider can't load or run in 16 bits");
+  AddNoCpuRun(app, &command->options.check.on_cpu);
   AddResult(app, &command->common);
   AddReportFile(app, &command->common);
   AddFailOnVerdict(app, &command->common, "overflow: exit with 1 when anything overflows");
@@ -226,6 +229,7 @@ Command SetUpCheck(CLI::App* app) {
               "cuda: run the 16-bit models on the GPU too, in real FP16, beside the emulation");
   AddRuntime(app, &command->common);
   AddLowMemory(app, &command->common);
+  AddNoCpuRun(app, &command->options.on_cpu);
   AddResult(app, &command->common);
   AddFailOnVerdict(
       app, &command->common,

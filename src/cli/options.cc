@@ -117,6 +117,11 @@ void AddLowMemory(CLI::App* app, CommonOptions* options) {
                 "Hold weights once and one model at a time, slower: what models past 512 MiB get anyway");
 }
 
+void AddNoCpuRun(CLI::App* app, bool* on_cpu) {
+  app->add_flag("!--no-cpu-run", *on_cpu,
+                "Don't try whether ONNX Runtime's CPU provider loads the result and runs it once");
+}
+
 void AddProvider(CLI::App* app, Provider* provider, const std::string& what) {
   OneOf(app, "--provider", provider, what, {{"cpu", Provider::kCpu}, {"cuda", Provider::kCuda}});
 }

@@ -31,6 +31,7 @@ void AddReportFile(CLI::App* app, CommonOptions* options);  ///< --report
 void AddCustomOps(CLI::App* app, CommonOptions* options);
 void AddRuntime(CLI::App* app, CommonOptions* options);  ///< --threads, --custom-ops
 void AddLowMemory(CLI::App* app, CommonOptions* options);
+void AddNoCpuRun(CLI::App* app, bool* on_cpu);
 void AddProvider(CLI::App* app, Provider* provider, const std::string& what);
 void AddPlanOptions(CLI::App* app, CommonOptions* options, PlanOptions* plan);
 void AddAccumulation(CLI::App* app, bool* fp32);  ///< --accumulate of written models

@@ -92,6 +92,7 @@ struct ApplyCommand {
     report.warnings.clear();
     report.nodes = 0;  // The plan's table is `plan`'s to print.
     AddFixed(fixed, common.output, &report);
+    WarnOfCpu(fixed, std::nullopt, &report);
     return Finish(report, common, ExitCode::kOk);
   }
 };

@@ -12,6 +12,7 @@
 #include "plan/work.h"
 #include "rewrite/loadable.h"
 #include "runtime/provider.h"
+#include "verify/load_check.h"
 #include "verify/on_device.h"
 
 namespace halfsafe {
@@ -214,6 +215,47 @@ void MakeRightOnDevice(const Model& model, const SampleSource& samples, const Fi
   *repaired = std::move(again);
 }
 
+/// Gives FP32 to the node that `found` names, and where ONNX Runtime has no kernel of that type, to all nodes
+/// of its operator. Whether there was any.
+bool KeepWhatFails(const Model& model, const CpuResult& found, Plan* plan) {
+  const int id = model.index().FindNode(found.node);
+  if (id < 0) return false;
+  const std::string& op = model.index().node(id).proto->op_type();
+  bool any = false;
+  for (NodePlan& node : plan->nodes) {
+    const int other = model.index().FindNode(node.name);
+    const bool same = node.name == found.node || (found.stage == "load" && other >= 0 &&
+                                                  model.index().node(other).proto->op_type() == op);
+    if (!same || node.precision == Precision::kFp32) continue;
+    node.precision = Precision::kFp32;
+    node.reason = "does-not-load";
+    node.evidence = fmt::format("ONNX Runtime's CPU provider: {}", found.message);
+    any = true;
+  }
+  return any;
+}
+
+/// Keeps nodes in FP32 that ONNX Runtime's CPU provider refuses in 16 bits, as long as it names another.
+void MakeRunOnCpu(const Model& model, const SampleSource& samples, CheckOptions check, Repaired* repaired,
+                  Progress* progress) {
+  const std::optional<CpuResult>& found = repaired->check.on_cpu;
+  bool changed = false;
+  while (found && !found->runs && KeepWhatFails(model, *found, &repaired->plan)) {
+    repaired->fixed = Apply(model, repaired->plan);
+    repaired->check.on_cpu = RunOnCpu(repaired->fixed, samples, check);
+    changed = true;
+  }
+  if (!changed) return;
+  CheckResult& result = repaired->check;
+  const std::vector<OutputRule> rules = result.rules;
+  check.rules = &rules;
+  check.plain = false;
+  CheckResult again = Check(model, repaired->fixed, samples, check, progress);
+  again.plain = std::move(result.plain);
+  again.on_cpu = std::move(result.on_cpu);
+  result = std::move(again);
+}
+
 /// What the file behind a lifted model is, where that may be what is asked for.
 class AsItIs {
  public:
@@ -359,6 +401,7 @@ FixResult Fix(const Model& given, const SampleSource& all, const FixOptions& opt
   CheckOptions check = options.check;
   check.ranges = &ranges;
   check.kept_outputs = &outputs;
+  check.on_cpu = false;  // What comes out is tried, and nothing on the way.
   Plan plan = MakePlan(model, ranges, options.plan);
   for (const std::string& warning : plan.warnings) progress->Warn(warning);
   std::optional<ModelErrors> plain;
@@ -373,6 +416,10 @@ FixResult Fix(const Model& given, const SampleSource& all, const FixOptions& opt
   if (plain && check.plain) repaired.check.plain = std::move(plain);
   if (check.provider != Provider::kCpu && !as_stored)
     MakeRightOnDevice(model, samples, options, check, &repaired, progress);
+  if (options.check.on_cpu) {
+    repaired.check.on_cpu = RunOnCpu(repaired.fixed, samples, check);
+    if (options.runs_on_cpu) MakeRunOnCpu(model, samples, check, &repaired, progress);
+  }
   if (!check.save_outputs.empty()) {
     check.plain = true;
     check.provider = Provider::kCpu;

@@ -41,6 +41,7 @@ std::string WhatReasonMeans(const std::string& reason) {
   if (reason == "cheaper-than-casts")
     return "Its neighbours are FP32, and Casts around it would cost more than FP16 saves.";
   if (reason == "as-in-file") return "The file, which is right as it is, has the node in this type.";
+  if (reason == "does-not-load") return "ONNX Runtime's CPU provider can't load or run it in 16 bits.";
   if (reason == "error") return "Its rounding moved the outputs more than the tolerance allows.";
   return "";
 }

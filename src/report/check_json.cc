@@ -76,6 +76,15 @@ Json ToJson(const ModelErrors& errors) {
   return json;
 }
 
+Json ToJson(const std::optional<CpuResult>& result) {
+  if (!result) return {};
+  return {{"runs", result->runs},
+          {"stage", result->stage},
+          {"node", result->node},
+          {"message", result->message},
+          {"runs_at_basic", result->runs_at_basic}};
+}
+
 Json ToJson(const Tolerance& tolerance) {
   return {{"rel_l2", tolerance.rel_l2},
           {"max_flips", tolerance.max_flips},

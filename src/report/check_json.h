@@ -18,6 +18,8 @@ Json ToJson(const OutputError& output);
 
 /// The same for all outputs of a model (`fixed_model`).
 Json ToJson(const ModelErrors& errors);
+/// Null where nothing was tried.
+Json ToJson(const std::optional<CpuResult>& result);
 
 Json ToJson(const Tolerance& tolerance);
 

@@ -120,6 +120,7 @@ constexpr std::pair<std::string_view, std::string_view> kReasons[] = {
     {"constant-vanishes", "FP16 makes a constant that it reads zero altogether"},
     {"pole-vanishes", "values become zero in FP16 that it divides by or takes the logarithm of"},
     {"error", "rounding around it moved the outputs most, and the check failed without it in FP32"},
+    {"does-not-load", "ONNX Runtime's CPU provider can't load or run it in 16 bits"},
     {"as-in-file", "the file, which is right as it is, has it in this type"},
     {"cheaper-than-casts", "nothing speaks against FP16, but Casts around it would cost more than it saves"},
 };

@@ -95,15 +95,24 @@ void AddFixed(const Model& fixed, const std::string& path, Report* report) {
   report->fixed_path = path;
   report->fixed_bytes = fixed.bytes();
   report->casts = CountCasts(fixed);
+}
+
+void WarnOfCpu(const Model& fixed, const std::optional<CpuResult>& result, Report* report) {
   const auto& tensors = fixed.index().tensors();
   const bool bf16 = std::any_of(tensors.begin(), tensors.end(), [](const TensorInfo& tensor) {
     return tensor.producer >= 0 && tensor.dtype == DType::kBfloat16;
   });
-  if (bf16) {
+  if (!result && bf16)
     report->warnings.push_back(
-        "the fixed model has BF16 nodes, which ONNX Runtime's CPU provider does not run: the check emulates "
-        "them");
-  }
+        "the fixed model has BF16 nodes, which ONNX Runtime's CPU provider does not run");
+  if (!result || result->runs) return;
+  const int node = result->node.empty() ? -1 : fixed.index().FindNode(result->node);
+  const std::string which =
+      node < 0 ? "" : fmt::format("node {} ({}): ", result->node, fixed.index().node(node).proto->op_type());
+  report->warnings.push_back(
+      fmt::format("ONNX Runtime's CPU provider does not {} the fixed model: {}{}{}{}", result->stage, which,
+                  result->message, node < 0 ? "" : "; fix with --runs-on-cpu keeps such nodes in FP32",
+                  result->runs_at_basic ? "; at its optimization level \"basic\" it does" : ""));
 }
 
 void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report) {
@@ -119,6 +128,7 @@ void AddCheck(const Model& original, const Model& fixed, CheckResult result, Rep
                     "makes it FP32",
                     output));
   }
+  WarnOfCpu(fixed, result.on_cpu, report);
   AddVerdict(original, fixed, result.Right(), report);
   report->check = std::move(result);
 }
@@ -131,6 +141,7 @@ void AddFix(const Model& model, const FixResult& fix, const FixOptions& options,
   report->tolerance = options.check.tolerance;
   report->widenings = fix.widenings;
   report->narrowing = fix.narrowing;
+  WarnOfCpu(fix.fixed, fix.check.on_cpu, report);
   if (!fix.check.fixed.outputs.empty()) report->check = fix.check;
   report->holdout = fix.holdout;
   AddVerdict(model, fix.fixed, fix.right, report);

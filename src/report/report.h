@@ -72,6 +72,9 @@ void AddPlan(const Model& model, const RangeTable* ranges, const Plan& plan, Rep
 /// Fills the parts that come from a fixed model, which lies at `path`.
 void AddFixed(const Model& fixed, const std::string& path, Report* report);
 
+/// Warns where the fixed model does not run on ONNX Runtime's CPU provider: `result` is what was found, or nothing.
+void WarnOfCpu(const Model& fixed, const std::optional<CpuResult>& result, Report* report);
+
 /// Sets the verdict: `right` is what the check found, and whether anything was gained is told from the
 /// models.
 void AddVerdict(const Model& original, const Model& fixed, bool right, Report* report);

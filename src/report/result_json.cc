@@ -64,6 +64,7 @@ Json ResultJson(const Report& report) {
   json["fixed_model"] = report.check ? ToJson(report.check->fixed) : Json();
   json["plain_fp16"] = report.check && report.check->plain ? ToJson(*report.check->plain) : Json();
   json["cuda"] = report.check ? Device(*report.check, report.holdout) : Json();
+  json["on_cpu"] = report.check ? ToJson(report.check->on_cpu) : Json();
   json["holdout"] = report.holdout ? ToJson(report.holdout->fixed) : Json();
   json["overflowing"] = Overflowing(report.overflowing);
   json["fixed_overflowing"] = report.fixed_overflowing ? Overflowing(*report.fixed_overflowing) : Json();

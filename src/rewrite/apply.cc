@@ -100,6 +100,11 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
     const int tensor = index.FindTensor(planned.name);
     if (tensor >= 0 && index.tensor(tensor).graph == 0) io[tensor] = TypeOf(planned.precision);
   }
+  for (const ConstantPlan& planned : plan.constants) {
+    const int tensor = index.FindTensor(planned.name);
+    if (tensor >= 0 && index.tensor(tensor).kind == TensorKind::kInput && planned.clamp)
+      clamps[tensor] = *planned.clamp;
+  }
 }
 
 DType Rewriter::Wanted(int decider) const {
@@ -123,6 +128,10 @@ Form Rewriter::WantedBy(int tensor, size_t reader) const {
     if (scaled && scaling.Saturates() && scaling.ports[static_cast<size_t>(use.slot)] == Port::kTrue) {
       form.lowest = scaling.lowest;
       form.highest = scaling.highest;
+    }
+    if (const auto clamp = clamps.find(tensor); clamp != clamps.end()) {
+      form.lowest = -clamp->second;
+      form.highest = clamp->second;
     }
     return form;
   }

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <string>
+#include <unordered_map>
 
 #include "halfsafe/half.h"
 #include "model/walk.h"
@@ -8,7 +10,8 @@
 namespace halfsafe {
 namespace {
 
-void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& model) {
+/// Writes the value that the node fills with in another type, or clamped to +-`clamp`, or both.
+void ChangeConstantOfShape(onnx::NodeProto* node, DType dtype, double clamp, const Model& model) {
   float value = 0.0f;  // The schema's default.
   onnx::AttributeProto* attribute = const_cast<onnx::AttributeProto*>(FindAttribute(*node, "value"));
   if (attribute != nullptr) {
@@ -19,7 +22,9 @@ void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& mode
     attribute->set_name("value");
     attribute->set_type(onnx::AttributeProto::TENSOR);
   }
-  if (std::isfinite(value) && dtype == DType::kFloat16) value = std::clamp(value, -kHalfMax, kHalfMax);
+  const float limit =
+      static_cast<float>(dtype == DType::kFloat16 ? std::min<double>(clamp, kHalfMax) : clamp);
+  if (std::isfinite(value)) value = std::clamp(value, -limit, limit);
   onnx::TensorProto* tensor = attribute->mutable_t();
   tensor->clear_raw_data();
   tensor->clear_float_data();
@@ -28,6 +33,7 @@ void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& mode
   tensor->clear_dims();
   tensor->add_dims(1);
   tensor->set_data_type(static_cast<int>(dtype));
+  if (dtype == DType::kFloat) return tensor->add_float_data(value);
   // Both 16-bit types keep their bits in the int32 field.
   tensor->add_int32_data(dtype == DType::kFloat16 ? HalfBits(value) : Bfloat16Bits(RoundToBfloat16(value)));
 }
@@ -35,15 +41,22 @@ void RetypeConstantOfShape(onnx::NodeProto* node, DType dtype, const Model& mode
 }  // namespace
 
 void RetypeAttributes(Rewriter* rewriter) {
+  std::unordered_map<std::string, double> clamps;
+  for (const ConstantPlan& plan : rewriter->plan.constants) {
+    if (plan.clamp) clamps[plan.name] = *plan.clamp;
+  }
   for (size_t id = 0; id < rewriter->nodes.size(); ++id) {
     const NodeInfo& node = rewriter->index.nodes()[id];
     const std::string& op = node.proto->op_type();
     if ((op != "Cast" && op != "ConstantOfShape") || node.outputs.empty() || node.outputs[0] < 0) continue;
     const size_t output = static_cast<size_t>(node.outputs[0]);
     const DType dtype = rewriter->stored[output];
-    if (dtype == rewriter->index.tensors()[output].dtype) continue;
+    const TensorInfo& info = rewriter->index.tensors()[output];
+    const auto clamp = op == "Cast" ? clamps.end() : clamps.find(info.name);
+    if (dtype == info.dtype && clamp == clamps.end()) continue;
     if (op == "ConstantOfShape") {
-      RetypeConstantOfShape(rewriter->nodes[id], dtype, rewriter->model);
+      ChangeConstantOfShape(rewriter->nodes[id], dtype, clamp == clamps.end() ? INFINITY : clamp->second,
+                            rewriter->model);
     } else {
       const_cast<onnx::AttributeProto*>(FindAttribute(*rewriter->nodes[id], "to"))
           ->set_i(static_cast<int>(dtype));

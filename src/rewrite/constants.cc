@@ -129,15 +129,22 @@ class Constant {
   std::vector<float> attribute_values_;  ///< Of a constant that isn't stated as a tensor.
 };
 
+/// Whether a plan may change the values of a tensor where they come from: a constant, what a ConstantOfShape
+/// fills, or an input.
+bool MayChange(const GraphIndex& index, int tensor) {
+  const TensorInfo& info = index.tensor(tensor);
+  return info.kind == TensorKind::kConstant || info.kind == TensorKind::kInput ||
+         (info.producer >= 0 && index.node(info.producer).proto->op_type() == "ConstantOfShape");
+}
+
 }  // namespace
 
 void ConvertConstants(Rewriter* rewriter) {
   std::unordered_map<std::string, const ConstantPlan*> plans;
   for (const ConstantPlan& plan : rewriter->plan.constants) {
     const int tensor = rewriter->index.FindTensor(plan.name);
-    if (tensor < 0 || rewriter->index.tensor(tensor).kind != TensorKind::kConstant) {
+    if (tensor < 0 || !MayChange(rewriter->index, tensor))
       throw NotInModel("constant", plan.name, rewriter->index);
-    }
     plans[plan.name] = &plan;
   }
   for (size_t id = 0; id < rewriter->index.tensors().size(); ++id) {

@@ -20,6 +20,7 @@
 #include "runtime/written_out.h"
 #include "verify/candidate.h"
 #include "verify/finite_before.h"
+#include "verify/load_check.h"
 #include "verify/on_device.h"
 
 namespace halfsafe {
@@ -294,6 +295,7 @@ CheckResult Check(const Model& whole_original, const Model& whole_fixed, const S
   if (plain.is_fixed) result.plain = result.fixed;
   result.outputs_past_type = reference.PastType();
   result.plain_as_stored = whole.AsStored() != nullptr;
+  if (options.on_cpu) result.on_cpu = RunOnCpu(whole_fixed, samples, options);
   if (options.provider != Provider::kCpu) {
     CheckOptions there = options;
     there.rules = &result.rules;
@@ -310,7 +312,7 @@ CheckResult CheckAgainstKept(const Model& given, const Model& fixed, const Sampl
   CheckResult result = Check(original, fixed, samples, *options, progress);
   if (result.Right() || KeptOf(*options) == nullptr) return result;
   CheckOptions itself = *options;
-  itself.plain = itself.per_sample = itself.fixed_ranges = false;
+  itself.plain = itself.per_sample = itself.fixed_ranges = itself.on_cpu = false;
   itself.provider = Provider::kCpu;
   Progress silent;
   for (const bool beside_another : {false, true}) {
