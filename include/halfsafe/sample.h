@@ -115,6 +115,10 @@ std::unique_ptr<SampleSource> OpenSamples(const std::vector<std::filesystem::pat
 /// `count` samples drawn from a fixed seed: floats from N(0, 1), integers 0 or 1, free dimensions 1.
 std::unique_ptr<SampleSource> RandomSamples(uint64_t count, const std::vector<InputSpec>& inputs);
 
+/// Gives the input called `name` a shape without free dimensions, as random samples then have it. Throws
+/// Error(kUsage) where there is no such input, or it has another shape.
+void GiveShape(const std::string& name, const std::vector<int64_t>& shape, std::vector<InputSpec>* inputs);
+
 /// Samples `begin`, `begin + step`, ... of `source`, which must outlive the result.
 std::unique_ptr<SampleSource> EverySample(const SampleSource& source, uint64_t begin, uint64_t step);
 

@@ -107,10 +107,13 @@ void BindSamples(nb::module_& module) {
       "paths"_a, "model"_a, "leading_axis"_a);
   module.def(
       "random_samples",
-      [](const LoadedModel& model, uint64_t count) {
-        return Samples{RandomSamples(count, model.model->Inputs())};
+      [](const LoadedModel& model, uint64_t count,
+         const std::map<std::string, std::vector<int64_t>>& shapes) {
+        std::vector<InputSpec> inputs = model.model->Inputs();
+        for (const auto& [name, shape] : shapes) GiveShape(name, shape, &inputs);
+        return Samples{RandomSamples(count, inputs)};
       },
-      "model"_a, "count"_a);
+      "model"_a, "count"_a, "shapes"_a);
   module.def(
       "lazy_samples",
       [](nb::object read, uint64_t size) {

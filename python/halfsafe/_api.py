@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, Union
 
 from . import _core
@@ -61,15 +61,17 @@ def _serialized(model: Any) -> bytes:
     return bytes(content)
 
 
-def random_samples(model: ModelLike, count: int) -> Samples:
+def random_samples(model: ModelLike, count: int, shapes: Mapping[str, Sequence[int]] | None = None) -> Samples:
     """Samples drawn from a fixed seed, for a first look: random data hides overflow.
+
+    shapes: sizes of inputs with free dimensions, which are 1 otherwise.
 
     >>> halfsafe.scan(model, halfsafe.random_samples(model, 4)).samples
     4
     """
     if count < 1:
         raise UsageError(f"count is {count}, expected one or more")
-    return _core.random_samples(load(model), count)
+    return _core.random_samples(load(model), count, {name: list(shape) for name, shape in (shapes or {}).items()})
 
 
 def scan(model: ModelLike, samples: SamplesLike, *, transform: Transform | None = None, threads: int = 0,

@@ -32,6 +32,7 @@ struct CommonOptions {
   std::vector<std::string> custom_ops;
   bool leading_axis = false;
   uint64_t random = 0;
+  std::string shapes;  ///< Of random samples.
   std::optional<int> opset;
   bool lift_clamps = false;
   bool fail_on_overflow = false;

@@ -168,6 +168,7 @@ Command SetUpFix(CLI::App* app) {
   auto command = std::make_shared<FixCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddRandomShapes(app, &command->common);
   AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
   AddLiftClamps(app, &command->common);
@@ -212,6 +213,7 @@ Command SetUpCheck(CLI::App* app) {
       ->required()
       ->type_name("FIXED.onnx");
   AddData(app, &command->common);
+  AddRandomShapes(app, &command->common);
   AddAllowNan(app, &command->common);
   AddLiftClamps(app, &command->common);
   app->add_option("--widen", command->widen,

@@ -2,10 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 
 #include "base/text.h"
+#include "halfsafe/engine.h"
 #include "report/html.h"
 
 namespace halfsafe {
@@ -56,6 +58,14 @@ void AddData(CLI::App* app, CommonOptions* options) {
   app->add_option("--random", options->random,
                   "N random samples in place of --data, for a first look: random data hides overflow")
       ->type_name("N");
+}
+
+void AddRandomShapes(CLI::App* app, CommonOptions* options) {
+  app->add_option(
+         "--shapes", options->shapes,
+         "With --random: sizes of inputs with free dimensions, as in x=1x3x640x640,ids=1x16 (default: "
+         "1 for each)")
+      ->type_name("SHAPES");
 }
 
 void AddAllowNan(CLI::App* app, CommonOptions* options) {
@@ -267,6 +277,20 @@ Model LoadModelFor(const std::string& file, const std::string& sha256, std::opti
   return model;
 }
 
+namespace {
+
+/// The inputs with the shapes that --shapes gives.
+std::vector<InputSpec> WithShapes(std::vector<InputSpec> inputs, const std::string& text) {
+  for (const ShapeRange& range : text.empty() ? ShapeProfile() : ParseShapes(text)) {
+    if (range.min != range.max)
+      throw BadUsage(fmt::format("--shapes: {} has three shapes, expected one", range.input));
+    GiveShape(range.input, range.opt, &inputs);
+  }
+  return inputs;
+}
+
+}  // namespace
+
 std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& options, Progress* progress) {
   if (options.data.empty() == (options.random == 0))
     throw BadUsage("give samples with --data PATH, or --random N for a first look");
@@ -274,8 +298,9 @@ std::unique_ptr<SampleSource> OpenData(const Model& model, const CommonOptions& 
     progress->Warn(
         "random data hides overflow: what real samples reach, noise often doesn't. Use --data for an answer "
         "that holds");
-    return RandomSamples(options.random, model.Inputs());
+    return RandomSamples(options.random, WithShapes(model.Inputs(), options.shapes));
   }
+  if (!options.shapes.empty()) throw BadUsage("--shapes is for --random: samples of --data have theirs");
   auto samples = OpenSamples(Paths(options.data), model.Inputs(), {options.leading_axis});
   RequireApart(options, *samples);
   return samples;

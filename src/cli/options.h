@@ -20,6 +20,7 @@ namespace halfsafe {
 // Options that mean the same in every command that has them.
 void AddModel(CLI::App* app, CommonOptions* options);
 void AddData(CLI::App* app, CommonOptions* options);
+void AddRandomShapes(CLI::App* app, CommonOptions* options);
 void AddAllowNan(CLI::App* app, CommonOptions* options);
 void AddOpset(CLI::App* app, CommonOptions* options);
 void AddLiftClamps(CLI::App* app, CommonOptions* options);

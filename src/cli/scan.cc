@@ -137,6 +137,7 @@ Command SetUpScan(CLI::App* app) {
   auto command = std::make_shared<ScanCommand>();
   AddModel(app, &command->common);
   AddData(app, &command->common);
+  AddRandomShapes(app, &command->common);
   AddAllowNan(app, &command->common);
   AddOpset(app, &command->common);
   AddLiftClamps(app, &command->common);

@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -122,6 +123,18 @@ class Random : public SampleSource {
 
 std::unique_ptr<SampleSource> RandomSamples(uint64_t count, const std::vector<InputSpec>& inputs) {
   return std::make_unique<Random>(count, inputs);
+}
+
+void GiveShape(const std::string& name, const std::vector<int64_t>& shape, std::vector<InputSpec>* inputs) {
+  const auto input = std::ranges::find(*inputs, name, &InputSpec::name);
+  if (input == inputs->end()) throw BadUsage(fmt::format("shapes: the model has no input {}", name));
+  const auto fits = [](int64_t own, int64_t given) { return own == -1 || own == given; };
+  if (!input->any_rank && !std::ranges::equal(input->shape, shape, fits)) {
+    throw BadUsage(fmt::format("shapes: {} is given {}, the model expects {}", name, ShapeText(shape),
+                               ShapeText(input->shape)));
+  }
+  input->shape = shape;
+  input->any_rank = false;
 }
 
 }  // namespace halfsafe

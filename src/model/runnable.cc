@@ -11,13 +11,19 @@
 namespace halfsafe {
 namespace {
 
-/// The tail: nodes that don't run and everything behind them. Throws where that isn't a tail.
+/// Gives a sequence of maps, which nothing compares. What it makes them of stands in for them.
+bool GivesMaps(const NodeInfo& node) {
+  return node.proto->op_type() == "ZipMap" && node.proto->domain() == "ai.onnx.ml";
+}
+
+/// The tail: nodes that don't run, or give what can't be looked at, and everything behind them. Throws where
+/// that isn't a tail.
 std::vector<bool> FindTail(const GraphIndex& index, const Model& model, bool custom_ops_loaded) {
   std::vector<bool> tail(index.nodes().size(), false);
   bool any_output_left = false;
   for (size_t id = 0; id < index.nodes().size(); ++id) {
     const NodeInfo& node = index.nodes()[id];
-    if (MayRun(node, custom_ops_loaded)) {
+    if (MayRun(node, custom_ops_loaded) && !GivesMaps(node)) {
       for (const int input : node.inputs) {
         const int producer = input < 0 ? -1 : index.tensor(input).producer;
         if (producer < 0 || !tail[static_cast<size_t>(producer)]) continue;

@@ -94,7 +94,7 @@ detectors with NonMaxSuppression, DETR, transformers with and without a cache, r
 TorchScript exporter (`script`) and the newer one (`dynamo`), `raw` where nothing was folded, each in the opset behind its name;
 and {packages} trained ones that PyPI packages ship. Many have a layer so large that FP16 overflows. `scripts/conformance
 --exports` makes them, runs them and writes this section; it takes PyTorch, which `scripts/setup --exports` installs, and a
-quarter of an hour.
+half an hour.
 
 Values may be off by {roundings} roundings of the largest, for the depth of networks. A sample is left out where the original
 itself, in FP32, gives something else once its weights and inputs are off by a rounding: boxes of a detector whose scores are
