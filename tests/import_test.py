@@ -17,7 +17,7 @@ import fp16_reference
 import onnxruntime
 import sweep
 from generated_models import Builder, random, samples
-from onnx import ModelProto, TensorProto
+from onnx import ModelProto, TensorProto, helper
 from sixteen_bits import MODELS
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -113,6 +113,41 @@ class ImportTest(ToolTest):
 
     def test_one_number_for_a_scalar(self) -> None:
         self.assert_right(scaled_by_a_scalar(), [{**sample, "s": np.float32([0.5])} for sample in samples(x=(3, 16))])
+
+    def test_random_samples_of_a_shape(self) -> None:
+        """A kernel that is larger than the free dimensions are by themselves."""
+        b = Builder(17)
+        b.input("x", ["N", 3, "H", "W"])
+        b.weight("w", random(4, 3, 5, 5))
+        b.node("Conv", ["x", "w"], "y")
+        b.output("y", ["N", 4, "h", "v"])
+        path, ranges = self.save(b.model()), self.folder / "ranges.json"
+        self.tool("scan", path, "--random", 2, "-o", ranges, code=3)
+        self.tool("scan", path, "--random", 2, "--shapes", "x=2x3x9x8", "-o", ranges)
+        counts = {tensor["name"]: tensor["count"] for tensor in read_json(ranges)["tensors"]}
+        self.assertEqual(counts["y"], 2 * 2 * 4 * 5 * 4)
+        for shapes, said in (("x=2x4x9x8", "the model expects"), ("z=1", "no input z"), ("x=2x3x9x8:2x3x9x8:3x3x9x8", "three shapes")):
+            self.assertIn(said, self.tool("scan", path, "--random", 2, "--shapes", shapes, "-o", ranges, code=2).stderr)
+
+    def test_maps_are_compared_by_what_they_are_made_of(self) -> None:
+        """As scikit-learn's converter writes a classifier's probabilities."""
+        b = Builder(17)
+        b.input("x", ["N", 8])
+        b.weight("w", random(8, 3))
+        b.node("MatMul", ["x", "w"], "h")
+        b.node("Softmax", ["h"], "p", axis=1)
+        b.node("ZipMap", ["p"], "z", domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])
+        model = b.model(domains=("ai.onnx.ml",))
+        kind = helper.make_sequence_type_proto(helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])))
+        model.graph.output.append(helper.make_value_info("z", kind))
+        result, fixed = self.folder / "result.json", self.folder / "fixed.onnx"
+        given = samples(x=(4, 8))
+        self.tool("fix", self.save(model), "--data", self.save_samples(given), "-o", fixed, "--json", result, "--free-casts")
+        [output] = read_json(result)["outputs"]
+        self.assertEqual(output["count"], 3 * 4 * len(given))
+        self.assertGreater(output["rel_l2"], 0)
+        for one, two in zip(*(support.session(each).run(None, given[0])[0] for each in (model, onnx.load(fixed))), strict=True):
+            np.testing.assert_allclose(list(one.values()), list(two.values()), rtol=1e-2)
 
     def test_the_table_is_that_of_the_package(self) -> None:
         """Else scripts/runtime-schemas has to be run."""

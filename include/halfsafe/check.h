@@ -115,6 +115,7 @@ struct OutputError {
   uint64_t compared = 0;  ///< Those of them that are finite in FP32. With none, nothing shows what is right.
   /// From FP32, in tolerances: the largest of what is judged (norm, parts, elements, flips), each as a
   /// multiple of what is allowed. Up to 1 is right; infinite where values are new that are not finite.
+  /// Of integers and bools it is that of values rounded to the nearest.
   double distance = 0.0;
   std::string distance_sample;          ///< Where that was largest.
   uint64_t draws = 1;                   ///< Roundings that this sample ran under.

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <optional>
 #include <set>
+#include <utility>
 
 #include "halfsafe/halfsafe.h"
 #include "model/graph_index.h"
@@ -266,7 +267,7 @@ class AsItIs {
   /// in FP32 than the plan has there and halfsafe doesn't say in the file why.
   std::optional<Plan> Precisions() const {
     if (lifted_.raised_opset() || lifted_.lifts_clamps() || !SameInterface()) return std::nullopt;
-    if (CrashesRuntime(stored_)) return std::nullopt;
+    if (CrashesRuntime(stored_) || !InnerTypesFit()) return std::nullopt;
     Plan own = plan_;
     own.tensors.clear();
     own.constants.clear();
@@ -294,8 +295,7 @@ class AsItIs {
     findings = findings || AnyInserted();
     if (!findings && Share(own) < Share(plan_)) return std::nullopt;
     own.warnings.push_back(
-        "the file is right as it is: what is written is the same, and the plan says what it has in which "
-        "type");
+        "the file is right as it is: what is written has the same nodes and types, and the plan says which");
     return own;
   }
 
@@ -307,6 +307,15 @@ class AsItIs {
     const std::vector<IoPlan> own = MakePlan(lifted_, ranges_, keep).io;
     return std::ranges::equal(own, plan_.io, [](const IoPlan& a, const IoPlan& b) {
       return a.name == b.name && a.precision == b.precision;
+    });
+  }
+
+  /// No tensor inside is of a 16-bit type that isn't asked for. Casts that lifting takes out are in no plan.
+  bool InnerTypesFit() const {
+    return std::ranges::none_of(stored_.index().tensors(), [&](const TensorInfo& tensor) {
+      const bool inner = tensor.kind == TensorKind::kActivation && !tensor.graph_output;
+      return inner && IsSixteenBit(tensor.dtype) &&
+             !Fits(tensor.dtype == DType::kFloat16 ? Precision::kFp16 : Precision::kBf16);
     });
   }
 
@@ -353,6 +362,7 @@ std::optional<Repaired> RightAsItIs(const Model& model, const SampleSource& samp
   std::optional<Plan> own = AsItIs(model, *check.ranges, plan, options.plan).Precisions();
   if (!own) return std::nullopt;
   const Model& stored = *model.AsStored();
+  const uint64_t seed = std::exchange(check.seed, 0);  // Which has no part in what is chosen.
   check.save_outputs.clear();
   check.provider = Provider::kCpu;
   CheckResult result = Check(model, stored, samples, check, progress);
@@ -373,6 +383,14 @@ std::optional<Repaired> RightAsItIs(const Model& model, const SampleSource& samp
     other.save_outputs.clear();
     other.rules = &result.rules;
     if (!Check(model, stored, held_out, other, progress).Right()) return std::nullopt;
+  }
+  if (seed != 0) {
+    check.seed = seed;
+    check.provider = Provider::kCpu;
+    check.rules = nullptr;
+    std::optional<DeviceErrors> device = std::move(result.device);
+    result = Check(model, stored, samples, check, progress);
+    result.device = std::move(device);
   }
   return Repaired{*std::move(own), Model(stored, stored.proto()), std::move(result), {}, {}};
 }

@@ -142,9 +142,15 @@ std::string ModelLines(const std::string& name, const ModelErrors& model, bool o
 std::string OutputLines(const OutputError& output, const OutputRule* rule) {
   std::string text;
   if (const auto& part = output.worst_part;
-      part && part->error > 0.0 && (!output.right || (rule != nullptr && rule->parts.size() > 1))) {
+      part && part->error > 0.0 &&
+      (part->error > part->allowed || (rule != nullptr && rule->parts.size() > 1))) {
     text += Line("  {}: off by {} of {} in sample {}, up to {} is right", part->where, Number(part->error),
                  Number(part->reference), part->sample, Number(part->allowed));
+  }
+  if (!IsFloat(output.dtype)) {
+    if (output.on_edge)
+      text += Line("  {}: other values under some of the roundings that were tried: a near tie", output.name);
+    return text;
   }
   if (output.draws > 1) {
     text += Line(
@@ -231,7 +237,8 @@ std::string ToText(const Report& report, int width, bool color) {
   if (!report.narrowing.nodes.empty())
     text +=
         fmt::format("Taken back: {} of them to {}\n", report.narrowing.nodes.size(), HalfText(report.half));
-  if (!report.widenings.empty() && report.narrowing.minimal) text += "  each of the rest is needed\n";
+  if (!report.widenings.empty() && report.narrowing.minimal)
+    text += "  without any one of the rest it would be near the tolerance, or past it\n";
   if (report.command == "fix" && report.narrowing.checks > 0 && !report.narrowing.minimal)
     text += "  more may be possible with a larger --budget\n";
   if (!report.fixed_path.empty()) {

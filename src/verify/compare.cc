@@ -22,11 +22,16 @@ constexpr double kIndexRoom = 5.0;
 /// What is a smaller share of the largest is judged by this share of it.
 constexpr double kLeastShare = 0.1;
 
+/// A mask is this many times larger than what stands beside it.
+constexpr double kFarFromMask = 100.0;
+
 /// Sums over one sample's output, all tensors of a sequence together.
 struct OutputSums {
   double difference2 = 0.0, reference2 = 0.0, output2 = 0.0, dot = 0.0, difference = 0.0;
   double max_abs = 0.0, max_reference = 0.0, needed_atol = 0.0;
   uint64_t compared = 0, new_nonfinite = 0, changed_nonfinite = 0;
+  bool masked = false;                                       ///< Some values are a mask's (MaskedBelow).
+  double beside_difference2 = 0.0, beside_reference2 = 0.0;  ///< Of all others then.
 };
 
 /// Squares of what one slot of a rule holds.
@@ -37,6 +42,7 @@ struct SlotSums {
 void AddTensor(const TensorView& reference, const TensorView& output, double rtol,
                const std::vector<uint32_t>& slots, OutputSums* total, std::vector<SlotSums>* by_slot) {
   OutputSums& sums = *total;
+  const double masked = MaskedBelow(reference);
   for (size_t i = 0; i < reference.count; ++i) {
     const double expected = ValueAt(reference, i);
     const double got = ValueAt(output, i);
@@ -59,6 +65,12 @@ void AddTensor(const TensorView& reference, const TensorView& output, double rto
     sums.max_abs = std::max(sums.max_abs, difference);
     sums.max_reference = std::max(sums.max_reference, std::fabs(expected));
     sums.needed_atol = std::max(sums.needed_atol, difference - rtol * std::fabs(expected));
+    if (expected <= masked) {
+      sums.masked = true;
+      continue;
+    }
+    sums.beside_difference2 += difference * difference;
+    sums.beside_reference2 += expected * expected;
     const uint32_t slot = slots.empty() ? kNoSlot : slots[i % slots.size()];
     if (slot == kNoSlot) continue;
     (*by_slot)[slot].difference2 += difference * difference;
@@ -122,6 +134,18 @@ class PartJudge {
   const std::string& sample_;
 };
 
+/// Judges what stands beside the values of a mask, whose norm hides all others.
+void JudgeBesideMask(const OutputSums& sums, double tolerance, const std::string& sample,
+                     const OutputRule* rule, Difference* difference) {
+  const double error = std::sqrt(sums.beside_difference2), reference = std::sqrt(sums.beside_reference2);
+  if (reference == 0.0) return;
+  const double allowed = tolerance * reference, distance = error / std::max(allowed, kSmallest * reference);
+  if (distance <= difference->distance) return;
+  difference->distance = distance;
+  difference->worst_part = {fmt::format("{} beside its mask", rule != nullptr ? rule->output : "output"),
+                            error, reference, allowed, sample};
+}
+
 void CompareFloats(const OutputView& reference, const OutputView& output, const std::string& sample,
                    const Tolerance& tolerance, const OutputRule* rule, Difference* difference) {
   OutputSums sums;
@@ -137,6 +161,8 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
   double rel_l2 = sums.reference2 > 0.0    ? std::sqrt(sums.difference2 / sums.reference2)
                   : sums.difference2 > 0.0 ? 1.0
                                            : 0.0;
+  // Squares of FP64 past 1e154 are infinite.
+  if (std::isnan(rel_l2)) rel_l2 = sums.max_abs / sums.max_reference;
   if (sums.new_nonfinite > 0) rel_l2 = INFINITY;
   difference->compared = sums.compared + sums.new_nonfinite;
   difference->rel_l2 = rel_l2;
@@ -151,6 +177,7 @@ void CompareFloats(const OutputView& reference, const OutputView& output, const 
     PartJudge(*rule, tolerance.rel_l2, reference.tensors.front().shape.size(), sample)
         .Judge(by_slot, difference);
   difference->distance = std::max(difference->distance, rel_l2 / std::max(tolerance.rel_l2, kSmallest));
+  if (sums.masked) JudgeBesideMask(sums, tolerance.rel_l2, sample, rule, difference);
   if (tolerance.rtol || tolerance.atol) {
     const double atol = std::max(tolerance.atol.value_or(0.0), kSmallest);
     difference->distance = std::max(difference->distance, sums.needed_atol / atol);
@@ -229,6 +256,24 @@ double ValueAt(const TensorView& view, size_t i) {
   }
 }
 
+double MaskedBelow(const TensorView& view) {
+  constexpr double kMask = -32768.0;
+  double lowest = 0.0, highest = -INFINITY, largest_other = 0.0;
+  for (size_t i = 0; i < view.count; ++i) {
+    const double value = ValueAt(view, i);
+    if (!std::isfinite(value)) continue;
+    if (value <= kMask) {
+      lowest = std::min(lowest, value);
+      highest = std::max(highest, value);
+    } else {
+      largest_other = std::max(largest_other, std::fabs(value));
+    }
+  }
+  // One number, but for what it was added to, and far from all others.
+  const bool mask = lowest >= 2.0 * highest && largest_other * kFarFromMask < -highest;
+  return std::isfinite(highest) && mask ? kMask : -INFINITY;
+}
+
 Difference CompareOutput(const OutputView& reference, const OutputView& output, const std::string& sample,
                          const Tolerance& tolerance, const OutputRule* rule) {
   Difference difference;
@@ -265,7 +310,9 @@ SampleError AddSample(const std::vector<Difference>& draws, const std::string& s
     if (draw.worst_part && (!error->worst_part || past(*draw.worst_part) > past(*error->worst_part)))
       error->worst_part = draw.worst_part;
   }
-  const double distance = RootMeanSquare(distances);
+  // What counts or chooses is judged rounded to the nearest: a single flip among draws would be all of their
+  // mean.
+  const double distance = IsFloat(nearest.dtype) ? RootMeanSquare(distances) : nearest.distance;
   if (error->distance_sample.empty() || distance > error->distance) {
     error->distance = distance;
     error->distance_sample = sample;

@@ -36,6 +36,10 @@ void RequireCompared(ModelErrors* errors);
 /// Whether FP32 had no finite value of some output to compare with.
 bool NothingToCompare(const ModelErrors& errors);
 
+/// The number below which values of an FP tensor are those of a mask, as -1e9 for what isn't to be chosen, that is
+/// far larger than all others and hides them in any norm; -infinity where there is no mask.
+double MaskedBelow(const TensorView& view);
+
 /// An element of a floating-point tensor.
 double ValueAt(const TensorView& view, size_t i);
 

@@ -56,5 +56,38 @@ TEST(CompareTest, AnotherShapeHasNoGoodLookingError) {
   EXPECT_EQ(error.flip_share, 1.0);
 }
 
+/// What isn't to be chosen is -1e9, or thereabouts; beside it everything is small in any norm.
+TEST(CompareTest, AMaskHidesNothing) {
+  EXPECT_FALSE(Compared({1.0f, 2.0f, -1e9f}, {1.5f, 2.0f, -1e9f}).right);
+  EXPECT_EQ(Compared({1.0f, -1e9f}, {1.5f, -1e9f}).worst_part->where, "output beside its mask");
+  EXPECT_TRUE(Compared({1.0f, 2.0f, -1e9f}, {1.001f, 2.0f, -1e9f}).right);
+  EXPECT_FALSE(Compared({1.0f, -1e9f}, {1.0f, -1.1e9f}).right);
+  // Large numbers that differ are none.
+  EXPECT_TRUE(Compared({1.0f, -1e9f, -1e8f}, {1.5f, -1e9f, -1e8f}).right);
+}
+
+TEST(CompareTest, SquaresThatAreInfiniteAreNotRight) {
+  const std::vector<double> one = {1e200, 2e200}, other = {-3e200, 2e200}, near = {1.001e200, 2e200};
+  const auto view = [](const std::vector<double>& values) {
+    OutputView result;
+    result.tensors.push_back({DType::kDouble, {2}, values.data(), 2, 2 * sizeof(double), nullptr});
+    return result;
+  };
+  EXPECT_GT(CompareOutput(view(one), view(other), "s", {}, nullptr).distance, 1.0);
+  EXPECT_LT(CompareOutput(view(one), view(near), "s", {}, nullptr).distance, 1.0);
+}
+
+/// A choice may fall otherwise under another rounding, and is judged under the nearest.
+TEST(CompareTest, ChoicesAreJudgedRoundedToTheNearest) {
+  Difference same, flipped;
+  same.dtype = flipped.dtype = DType::kInt64;
+  flipped.distance = 1e12;
+  OutputError error;
+  EXPECT_TRUE(AddSample({same, flipped, same}, "s", &error).right);
+  EXPECT_TRUE(error.right);
+  EXPECT_TRUE(error.on_edge);
+  EXPECT_FALSE(AddSample({flipped, same, same}, "s", &error).right);
+}
+
 }  // namespace
 }  // namespace halfsafe

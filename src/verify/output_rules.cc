@@ -273,7 +273,7 @@ void Measure(const std::vector<double>& squares, OutputRule* rule) {
   for (size_t i = 0; i < rule->parts.size(); ++i) {
     const std::span slots = std::span(squares).subspan(i * indices, indices);
     rule->parts[i].largest = std::sqrt(std::accumulate(slots.begin(), slots.end(), 0.0));
-    rule->parts[i].largest_index = std::sqrt(*std::ranges::max_element(slots));
+    if (!slots.empty()) rule->parts[i].largest_index = std::sqrt(*std::ranges::max_element(slots));
   }
 }
 
@@ -316,6 +316,12 @@ std::vector<OutputRule> RuleFinder::Choices(const Output& output, const std::vec
     for (const auto& piece : layout.pieces) rule.parts.push_back({{piece.range}, 0.0, 0.0});
     rule.origin = layout.concat;
     return rules;
+  }
+  if (!parted && layout.axis >= 0 && Extent(shape, layout.axis) == layout.pieces.back().range.end) {
+    OutputRule& rule = rules.emplace_back();  // Unless their norms say that they are different quantities.
+    rule.axis = layout.axis;
+    rule.index_axis = layout.channels;
+    for (const auto& piece : layout.pieces) rule.parts.push_back({{piece.range}, 0.0, 0.0});
   }
   for (int axis = shape.size() > 1 ? 1 : 0; axis < static_cast<int>(shape.size()); ++axis) {
     if (layout.channels >= 0 && axis != layout.channels) continue;
@@ -374,13 +380,26 @@ RuleFinder::Choice RuleFinder::ToldApart(const Choice& choice, double* gap) {
   return result;
 }
 
+/// How far the norms of a rule's parts lie apart at most, and its origin where that is far.
+double RuleFinder::GapOfParts(const Output& output, Choice* choice) {
+  std::vector<double> norms;
+  Measure(choice->largest, &choice->rule);
+  for (const OutputPart& part : choice->rule.parts) norms.push_back(part.largest);
+  double gap = 1.0;
+  if (FarApart(norms, &gap).size() == 1) return 0.0;
+  choice->rule.origin = output.layout.concat;
+  return gap;
+}
+
 OutputRule RuleFinder::RuleOf(const Output& output) {
   Choice best;
   double widest = 0.0;
   for (const Choice& choice : output.choices) {
     const bool shown = !choice.rule.origin.empty();
     double gap = 1.0;
-    Choice apart = shown || output.layout.one_scale ? choice : ToldApart(choice, &gap);
+    const bool stacked = !shown && choice.rule.parts.size() > 1;
+    Choice apart = shown || stacked || output.layout.one_scale ? choice : ToldApart(choice, &gap);
+    if (stacked) gap = GapOfParts(output, &apart);
     // Without a sign of what lies along an axis, it is looked at only where its indices are that different.
     const bool useful = shown || output.layout.channels >= 0 || apart.rule.parts.size() > 1;
     if (!useful || gap <= widest) continue;
@@ -389,8 +408,7 @@ OutputRule RuleFinder::RuleOf(const Output& output) {
   }
   if (!best.rule.parts.empty()) Measure(best.largest, &best.rule);
   for (size_t i = 0; i < best.rule.parts.size(); ++i) {
-    const bool pieces =
-        !output.layout.pieces.empty() && best.rule.parts.size() == output.layout.pieces.size();
+    const bool pieces = !output.layout.concat.empty() && best.rule.origin == output.layout.concat;
     if (pieces ? !output.layout.pieces[i].squashed : !output.layout.squashed) continue;
     // What samples could show, although these may not: a single 1.
     OutputPart& part = best.rule.parts[i];
@@ -434,10 +452,11 @@ size_t SlotCount(const OutputRule& rule, const std::vector<int64_t>& shape) {
 std::vector<double> SumsOfSquares(const TensorView& tensor, const OutputRule& rule) {
   const std::vector<uint32_t> slots = SlotsOf(rule, tensor.shape);
   std::vector<double> sums(SlotCount(rule, tensor.shape), 0.0);
+  const double masked = MaskedBelow(tensor);
   for (size_t i = 0; i < tensor.count; ++i) {
     const uint32_t slot = slots[i % slots.size()];
     const double value = ValueAt(tensor, i);
-    if (slot != kNoSlot && std::isfinite(value)) sums[slot] += value * value;
+    if (slot != kNoSlot && std::isfinite(value) && value > masked) sums[slot] += value * value;
   }
   return sums;
 }

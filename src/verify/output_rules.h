@@ -52,6 +52,7 @@ class RuleFinder {
     std::vector<Choice> choices;
   };
 
+  static double GapOfParts(const Output& output, Choice* choice);
   static void Add(const OutputView& view, Output* output);
   static std::vector<OutputRule> Choices(const Output& output, const std::vector<int64_t>& shape);
   static Choice ToldApart(const Choice& choice, double* gap);

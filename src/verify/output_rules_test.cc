@@ -317,6 +317,51 @@ TEST(OutputRulesTest, ASoftmaxWrittenOut) {
   EXPECT_FALSE(LayoutOf(other, "y").one_scale);
 }
 
+/// A value and its uncertainty, stacked along an axis of their own.
+TEST(OutputRulesTest, QuantitiesThatAreStacked) {
+  const Model model = ModelOf(R"((float[1, 16] x, float[16, 20] w, float[16, 20] v) => (float[1, 2, 20] y)
+      <int64[1] one = {1}> {
+      a = MatMul(x, w)
+      b = MatMul(x, v)
+      c = Unsqueeze(a, one)
+      d = Unsqueeze(b, one)
+      [join] y = Concat<axis = 1>(c, d)
+    })");
+  const auto draw = [](double size) {
+    return [size](size_t, size_t i, const Shown&, double normal) { return i < 20 ? size * normal : normal; };
+  };
+  const Shown far = Show(model, {1, 2, 20}, draw(1000.0)), near = Show(model, {1, 2, 20}, draw(10.0));
+  EXPECT_EQ(far.rule.origin, "join");
+  EXPECT_GT(far.Times(0.0, 1, 1, 2), 1.0) << "the small one lost";
+  EXPECT_LT(far.Rounded([](size_t i) { return i < 20 ? 1000.0 : 1.0; }), 1.0);
+  EXPECT_EQ(near.rule.axis, 2) << "the same in other places";
+}
+
+/// Parts that are found by their norms along one axis are not those of a Concat along another one.
+TEST(OutputRulesTest, AConcatAlongAnotherAxisSaysNothingOfParts) {
+  const auto rule = [](const std::string& operands) {
+    const Model model = ModelOf(R"((float[1, 6, 5] x, float[1, 6, 5] z) => (float[1, 6, 10] y) {
+        t = Tanh(x)
+        [join] y = Concat<axis = 2>()" +
+                                operands + ") }");
+    return Show(model, {1, 6, 10},
+                [](size_t, size_t i, const Shown& shown, double normal) {
+                  return (shown.At(i, 1) < 3 ? 1.0 : 1e-3) * normal;
+                })
+        .rule;
+  };
+  for (const OutputPart& part : rule("z, t").parts) EXPECT_NE(part.largest, 1.0);
+  EXPECT_EQ(rule("z, t").parts.size(), rule("t, z").parts.size());
+  for (size_t i = 0; i < rule("z, t").parts.size(); ++i)
+    EXPECT_EQ(rule("z, t").parts[i].largest, rule("t, z").parts[i].largest);
+}
+
+TEST(OutputRulesTest, AnAxisWithoutIndices) {
+  const Model model = ModelOf("(float[2, 8] x, float[8, 0] w) => (float[2, 0] y) { y = MatMul(x, w) }");
+  const Shown empty = Show(model, {2, 0}, [](size_t, size_t, const Shown&, double) { return 0.0; });
+  EXPECT_EQ(empty.Distance([](size_t, double, size_t) { return 0.0; }), 0.0);
+}
+
 /// Where an axis changes with the sample, its indices mean nothing.
 TEST(OutputRulesTest, PositionsAreNoIndices) {
   const Model model = ModelOf("(float[1, N, 4] x) => (float[1, N, 4] y) { y = Relu(x) }");
