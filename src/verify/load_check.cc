@@ -195,7 +195,10 @@ std::optional<CpuResult> RunOnCpu(const Model& fixed, const SampleSource& sample
   if (RunnableForm(fixed, !options.custom_op_libraries.empty(), Types::kEmulated)) return std::nullopt;
   const fs::path program = FindProgram();
   if (program.empty()) return std::nullopt;
-  const Temporary folder = Temporary::Folder(fs::temp_directory_path() / "halfsafe-load");
+  // A place of this process alone: of one that many share each would take the other's for stale.
+  const Temporary folder =
+      Temporary::Folder(fs::temp_directory_path() / fmt::format("halfsafe-load-{}", getpid()));
+  if (!folder) return std::nullopt;
   const fs::path model = folder.path() / "model.onnx", inputs = folder.path() / "inputs";
   WithNames(fixed).Save(model);
   const bool written = WriteInputs(samples.Read(0), fixed.Inputs(), inputs);
