@@ -89,7 +89,8 @@ void BindCheck(nb::module_& module) {
       .def_ro("flips", &OutputError::flips, "Differing elements of integer and bool outputs.")
       .def_ro("flip_share", &OutputError::flip_share)
       .def_ro("samples", &OutputError::samples, "The same of each sample, in the order in which they ran.")
-      .def_ro("problem", &OutputError::problem, "A shape, a type or an infinity that differs, or that FP32 has no finite value; else empty.")
+      .def_ro("problem", &OutputError::problem,
+              "A shape, a type or an infinity that differs, or that FP32 has no finite value; else empty.")
       .def("__repr__", [](const OutputError& error) {
         return fmt::format("<OutputError {}: rel_l2 {:.3g}, {}>", error.name, error.rel_l2,
                            error.right ? "right" : "not right");
