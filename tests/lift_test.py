@@ -447,6 +447,12 @@ class LiftTest(ToolTest):
         self.refix(model, self.samples(F32), "--free-casts", "--save-plan", plan)
         self.assertIn("error", {node["reason"] for node in read_json(plan)["nodes"]})
 
+    def test_a_file_comes_back_where_an_option_finds_nothing_to_do(self) -> None:
+        self.refix(self.save(whole(F16)), self.samples(F16), "--free-casts", "--lift-clamps")
+
+    def test_a_file_that_was_raised_comes_back(self) -> None:
+        self.refix(self.save(whole(F32)), self.samples(F32), "--free-casts", "--opset", 22)
+
     def test_a_file_whose_nodes_have_another_type_than_its_inputs_comes_back(self) -> None:
         """Casts at its inputs and outputs are no nodes of another type than was asked for."""
         self.refix(self.save(whole(F16)), self.samples(F16), "--free-casts", "--half", "bf16")

@@ -6,6 +6,7 @@
 #include "cli/console.h"
 #include "cli/options.h"
 #include "model/lifted_samples.h"
+#include "model/walk.h"
 
 namespace halfsafe {
 namespace {
@@ -29,7 +30,8 @@ struct FixCommand {
     ConsoleProgress progress(common.quiet);
     const Model original = LoadRunnable(common.model, common);
     std::optional<Model> raised;
-    if (common.opset) raised = LoadModel(common.model, common, common.opset);
+    const bool raises = common.opset && *common.opset != OpsetVersion(original.proto(), "");
+    if (raises) raised = LoadModel(common.model, common, common.opset);
     const Model& model = raised ? *raised : original;
     if (raised) options.check.reference = &original;
     const auto samples = OpenData(model, common, &progress);

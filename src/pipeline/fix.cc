@@ -9,7 +9,9 @@
 
 #include "halfsafe/halfsafe.h"
 #include "model/graph_index.h"
+#include "model/lift.h"
 #include "model/lifted_samples.h"
+#include "model/precision_ports.h"
 #include "plan/work.h"
 #include "rewrite/loadable.h"
 #include "runtime/provider.h"
@@ -266,14 +268,16 @@ class AsItIs {
   /// The plan of the file's own precisions; nothing where these are not what `options` asks for, or more is
   /// in FP32 than the plan has there and halfsafe doesn't say in the file why.
   std::optional<Plan> Precisions() const {
-    if (lifted_.raised_opset() || lifted_.lifts_clamps() || !SameInterface()) return std::nullopt;
+    const bool clamps = lifted_.lifts_clamps() && !FindHalfClamps(stored_, stored_.index()).empty();
+    if (lifted_.raised_opset() || clamps || !SameInterface()) return std::nullopt;
     if (CrashesRuntime(stored_) || !InnerTypesFit()) return std::nullopt;
     Plan own = plan_;
     own.tensors.clear();
     own.constants.clear();
     bool findings = false;
+    const PrecisionPorts ports(lifted_.index());
     for (NodePlan& node : own.nodes) {
-      const int id = stored_.index().FindNode(node.name);
+      const int id = stored_.index().FindNode(node.name), in_fp32 = lifted_.index().FindNode(node.name);
       if (id < 0) continue;
       const NodeFindings found = FindingsOf(*stored_.index().node(id).proto);
       const Precision precision = PrecisionOf(id);
@@ -289,7 +293,9 @@ class AsItIs {
         node.reason = "as-in-file";
         node.evidence.clear();
       }
-      node.precision = precision;
+      // A plan can't ask for 16 bits of what is typed by an attribute: the node keeps its type by that.
+      const bool typed_otherwise = in_fp32 >= 0 && !ports.WhyNot(in_fp32).empty();
+      node.precision = typed_otherwise ? Precision::kFp32 : precision;
       findings = findings || !found.reason.empty();
     }
     findings = findings || AnyInserted();
