@@ -195,13 +195,20 @@ std::optional<CpuResult> RunOnCpu(const Model& fixed, const SampleSource& sample
   if (RunnableForm(fixed, !options.custom_op_libraries.empty(), Types::kEmulated)) return std::nullopt;
   const fs::path program = FindProgram();
   if (program.empty()) return std::nullopt;
+  std::error_code error;
   // A place of this process alone: of one that many share each would take the other's for stale.
-  const Temporary folder =
-      Temporary::Folder(fs::temp_directory_path() / fmt::format("halfsafe-load-{}", getpid()));
+  const fs::path place = fs::temp_directory_path(error) / fmt::format("halfsafe-load-{}", getpid());
+  const Temporary folder = error ? Temporary() : Temporary::Folder(place);
   if (!folder) return std::nullopt;
   const fs::path model = folder.path() / "model.onnx", inputs = folder.path() / "inputs";
-  WithNames(fixed).Save(model);
-  const bool written = WriteInputs(samples.Read(0), fixed.Inputs(), inputs);
+  bool written = false;
+  try {
+    WithNames(fixed).Save(model);
+    written = WriteInputs(samples.Read(0), fixed.Inputs(), inputs);
+  } catch (const Error& failed) {
+    if (failed.code() == ExitCode::kInterrupted) throw;
+    return std::nullopt;  // No room for a copy: nothing is wrong with the model.
+  }
   std::vector<std::string> words = {program, model, written ? inputs.string() : "", "all"};
   for (const fs::path& library : options.custom_op_libraries) words.push_back(fs::absolute(library));
   std::optional<Ending> ending = RunProgram(words);
