@@ -1,5 +1,7 @@
 #include "observe/chains.h"
 
+#include <onnx/defs/attr_proto_util.h>
+
 #include <algorithm>
 #include <deque>
 #include <unordered_map>
@@ -122,10 +124,7 @@ class Inserter {
       node->add_output(index_.tensor(tensor).local);
       builder->chain.outputs.push_back(builder->step_of.at(tensor));
     }
-    auto* attribute = node->add_attribute();
-    attribute->set_name("chain");
-    attribute->set_type(onnx::AttributeProto::INT);
-    attribute->set_i(static_cast<int64_t>(session_->chains.size()));
+    *node->add_attribute() = onnx::MakeAttribute("chain", static_cast<int64_t>(session_->chains.size()));
   }
 
   std::string AddConstant(const ChainBuilder::NewConstant& constant) {

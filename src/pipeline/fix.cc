@@ -385,7 +385,7 @@ std::optional<Repaired> RightAsItIs(const Model& model, const SampleSource& samp
   }
   if (held_out.size() > 0) {
     CheckOptions other = options.check;
-    other.plain = false;
+    other.plain = other.on_cpu = false;
     other.save_outputs.clear();
     other.rules = &result.rules;
     if (!Check(model, stored, held_out, other, progress).Right()) return std::nullopt;

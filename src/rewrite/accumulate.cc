@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <onnx/defs/attr_proto_util.h>
 
 #include <algorithm>
 #include <array>
@@ -73,10 +74,7 @@ class Widener {
     node->set_name("Cast_" + to);
     node->add_input(from);
     node->add_output(to);
-    onnx::AttributeProto* type = node->add_attribute();
-    type->set_name("to");
-    type->set_type(onnx::AttributeProto::INT);
-    type->set_i(static_cast<int>(dtype));
+    *node->add_attribute() = onnx::MakeAttribute("to", static_cast<int64_t>(dtype));
     NodeFindings findings;
     findings.inserted = std::move(why);
     SetFindings(findings, node);

@@ -102,8 +102,7 @@ Rewriter::Rewriter(const Model& original, const Plan& the_plan)
   }
   for (const ConstantPlan& planned : plan.constants) {
     const int tensor = index.FindTensor(planned.name);
-    if (tensor >= 0 && index.tensor(tensor).kind == TensorKind::kInput && planned.clamp)
-      clamps[tensor] = *planned.clamp;
+    if (tensor >= 0 && planned.clamp) clamps[tensor] = *planned.clamp;
   }
 }
 
@@ -129,7 +128,8 @@ Form Rewriter::WantedBy(int tensor, size_t reader) const {
       form.lowest = scaling.lowest;
       form.highest = scaling.highest;
     }
-    if (const auto clamp = clamps.find(tensor); clamp != clamps.end()) {
+    // Others are clamped where they come from.
+    if (const auto clamp = clamps.find(tensor); info.kind == TensorKind::kInput && clamp != clamps.end()) {
       form.lowest = -clamp->second;
       form.highest = clamp->second;
     }

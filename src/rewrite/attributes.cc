@@ -1,7 +1,5 @@
 #include <algorithm>
 #include <cmath>
-#include <string>
-#include <unordered_map>
 
 #include "halfsafe/half.h"
 #include "model/walk.h"
@@ -41,22 +39,17 @@ void ChangeConstantOfShape(onnx::NodeProto* node, DType dtype, double clamp, con
 }  // namespace
 
 void RetypeAttributes(Rewriter* rewriter) {
-  std::unordered_map<std::string, double> clamps;
-  for (const ConstantPlan& plan : rewriter->plan.constants) {
-    if (plan.clamp) clamps[plan.name] = *plan.clamp;
-  }
   for (size_t id = 0; id < rewriter->nodes.size(); ++id) {
     const NodeInfo& node = rewriter->index.nodes()[id];
     const std::string& op = node.proto->op_type();
     if ((op != "Cast" && op != "ConstantOfShape") || node.outputs.empty() || node.outputs[0] < 0) continue;
     const size_t output = static_cast<size_t>(node.outputs[0]);
     const DType dtype = rewriter->stored[output];
-    const TensorInfo& info = rewriter->index.tensors()[output];
-    const auto clamp = op == "Cast" ? clamps.end() : clamps.find(info.name);
-    if (dtype == info.dtype && clamp == clamps.end()) continue;
+    const auto clamp = rewriter->clamps.find(node.outputs[0]);
+    const double limit = clamp == rewriter->clamps.end() ? INFINITY : clamp->second;
+    if (dtype == rewriter->index.tensors()[output].dtype && std::isinf(limit)) continue;
     if (op == "ConstantOfShape") {
-      ChangeConstantOfShape(rewriter->nodes[id], dtype, clamp == clamps.end() ? INFINITY : clamp->second,
-                            rewriter->model);
+      ChangeConstantOfShape(rewriter->nodes[id], dtype, limit, rewriter->model);
     } else {
       const_cast<onnx::AttributeProto*>(FindAttribute(*rewriter->nodes[id], "to"))
           ->set_i(static_cast<int>(dtype));

@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <onnx/defs/attr_proto_util.h>
 
 #include <algorithm>
 #include <cmath>
@@ -52,13 +53,10 @@ class FormMaker {
   }
 
   void AddCast(const std::string& from, const std::string& to, DType dtype) {
-    auto* attribute = AddNode("Cast", from, to,
-                              fmt::format("{} is stored in {}; its readers here take {}", info_.name,
-                                          DTypeName(stored_.dtype), DTypeName(dtype)))
-                          .add_attribute();
-    attribute->set_name("to");
-    attribute->set_type(onnx::AttributeProto::INT);
-    attribute->set_i(static_cast<int>(dtype));
+    *AddNode("Cast", from, to,
+             fmt::format("{} is stored in {}; its readers here take {}", info_.name, DTypeName(stored_.dtype),
+                         DTypeName(dtype)))
+         .add_attribute() = onnx::MakeAttribute("to", static_cast<int64_t>(dtype));
   }
 
   /// Clamps at the scaled size and multiplies by a power of two, in steps that FP16 can state.
@@ -101,12 +99,8 @@ class FormMaker {
       clip.add_input(rewriter_->Scalar(highest, form.dtype));
       return;
     }
-    for (const auto& [name, value] : {std::pair{"min", lowest}, {"max", highest}}) {
-      auto* attribute = clip.add_attribute();
-      attribute->set_name(name);
-      attribute->set_type(onnx::AttributeProto::FLOAT);
-      attribute->set_f(value);
-    }
+    *clip.add_attribute() = onnx::MakeAttribute("min", lowest);
+    *clip.add_attribute() = onnx::MakeAttribute("max", highest);
   }
 
   Rewriter* rewriter_;

@@ -1,6 +1,7 @@
 #include "rewrite/loadable.h"
 
 #include <fmt/format.h>
+#include <onnx/defs/attr_proto_util.h>
 
 #include <algorithm>
 #include <functional>
@@ -81,10 +82,7 @@ class Unsqueezes {
     if (OpsetVersion(rewriter_.proto, "") >= kAxesAreInputs) {
       node.add_input(FirstAxes(count));
     } else {
-      auto* axes = node.add_attribute();
-      axes->set_name("axes");
-      axes->set_type(onnx::AttributeProto::INTS);
-      for (int axis = 0; axis < count; ++axis) axes->add_ints(axis);
+      *node.add_attribute() = onnx::MakeAttribute("axes", FirstNumbers(count));
     }
     NodeFindings findings;
     findings.inserted =
@@ -99,6 +97,12 @@ class Unsqueezes {
     return name;
   }
 
+  static std::vector<int64_t> FirstNumbers(int count) {
+    std::vector<int64_t> numbers(static_cast<size_t>(count));
+    std::iota(numbers.begin(), numbers.end(), 0);
+    return numbers;
+  }
+
   /// The name of a constant [0, 1, ..., count-1] of the main graph, which bodies see too.
   const std::string& FirstAxes(int count) {
     std::string& name = axes_[count];
@@ -108,7 +112,7 @@ class Unsqueezes {
     tensor->set_name(name);
     tensor->set_data_type(onnx::TensorProto::INT64);
     tensor->add_dims(count);
-    for (int axis = 0; axis < count; ++axis) tensor->add_int64_data(axis);
+    for (const int64_t axis : FirstNumbers(count)) tensor->add_int64_data(axis);
     if (rewriter_.proto.ir_version() < 4) AddInitializerInput(*tensor, rewriter_.proto.mutable_graph());
     return name;
   }

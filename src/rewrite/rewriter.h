@@ -66,7 +66,7 @@ struct Rewriter {
   std::unordered_map<std::string, int>
       last_numbers;                   ///< By names that were taken already: what NewName added last.
   std::unordered_map<int, DType> io;  ///< What the plan says of inputs and outputs, by tensor.
-  std::unordered_map<int, double> clamps;  ///< Of inputs that hold a mask, by tensor.
+  std::unordered_map<int, double> clamps;  ///< What the plan says of the size of values, by tensor.
 
   std::map<std::pair<float, DType>, std::string> scalars;
 

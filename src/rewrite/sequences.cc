@@ -1,4 +1,5 @@
 #include <fmt/format.h>
+#include <onnx/defs/attr_proto_util.h>
 
 #include "halfsafe/error.h"
 #include "model/walk.h"
@@ -9,13 +10,6 @@ namespace {
 
 /// Loop carries sequences from this opset on.
 constexpr int kLoopsCarrySequences = 13;
-
-void SetType(const char* name, int64_t value, onnx::NodeProto* node) {
-  auto* attribute = node->add_attribute();
-  attribute->set_name(name);
-  attribute->set_type(onnx::AttributeProto::INT);
-  attribute->set_i(value);
-}
 
 void AddScalar(const char* name, int type, google::protobuf::RepeatedPtrField<onnx::ValueInfoProto>* values) {
   onnx::ValueInfoProto* value = values->Add();
@@ -43,7 +37,7 @@ class SequenceCast {
   void Insert() {
     const std::string length = Name("length"), empty = Name("empty");
     Add("SequenceLength", length).add_input(from_);
-    SetType("dtype", static_cast<int64_t>(dtype_), &Add("SequenceEmpty", empty));
+    *Add("SequenceEmpty", empty).add_attribute() = onnx::MakeAttribute("dtype", static_cast<int64_t>(dtype_));
     onnx::NodeProto& loop = Add("Loop", to_);
     for (const std::string& input : {length, std::string(), empty}) loop.add_input(input);
     auto* attribute = loop.add_attribute();
@@ -87,7 +81,8 @@ class SequenceCast {
     };
     add("Identity", {"go_on"}, "going_on");
     add("SequenceAt", {from_, "i"}, "element");
-    SetType("to", static_cast<int64_t>(dtype_), add("Cast", {"element"}, "converted"));
+    *add("Cast", {"element"}, "converted")->add_attribute() =
+        onnx::MakeAttribute("to", static_cast<int64_t>(dtype_));
     add("SequenceInsert", {"before", "converted"}, "after");
   }
 

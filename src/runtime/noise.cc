@@ -1,6 +1,7 @@
 #include "runtime/noise.h"
 
 #include <fmt/format.h>
+#include <onnx/defs/attr_proto_util.h>
 
 #include <algorithm>
 #include <cmath>
@@ -170,8 +171,8 @@ class Replacement {
     const std::string gumbel = Add("Neg", {Add("Log", {Add("Neg", {Add("Log", {drawn})})})});
     const std::string wide = Add("Reshape", {scores, Concat({batch, Integers({1}), classes})});
     onnx::NodeProto* choice = AddNode("ArgMax", {Add("Add", {wide, gumbel})}, NewName());
-    SetInt("axis", 2, choice);
-    SetInt("keepdims", 0, choice);
+    *choice->add_attribute() = onnx::MakeAttribute("axis", 2);
+    *choice->add_attribute() = onnx::MakeAttribute("keepdims", 0);
     AddCast(choice->output(0), IntAttribute(node_, "dtype", onnx::TensorProto::INT32), node_.output(0));
   }
 
@@ -181,10 +182,10 @@ class Replacement {
   std::string Draw(const std::string& shape, bool normal, float offset, float scale) {
     onnx::NodeProto* node = AddNode(kNoiseOp, {shape}, NewName());
     node->set_domain(kTapDomain);
-    SetInt("node", number_, node);
-    SetInt("normal", normal ? 1 : 0, node);
-    SetFloat("offset", offset, node);
-    SetFloat("scale", scale, node);
+    *node->add_attribute() = onnx::MakeAttribute("node", number_);
+    *node->add_attribute() = onnx::MakeAttribute("normal", normal ? 1 : 0);
+    *node->add_attribute() = onnx::MakeAttribute("offset", offset);
+    *node->add_attribute() = onnx::MakeAttribute("scale", scale);
     return node->output(0);
   }
 
@@ -200,11 +201,11 @@ class Replacement {
     return name;
   }
   void AddCast(const std::string& tensor, int64_t type, const std::string& output) {
-    SetInt("to", type, AddNode("Cast", {tensor}, output));
+    *AddNode("Cast", {tensor}, output)->add_attribute() = onnx::MakeAttribute("to", type);
   }
   std::string Concat(const std::vector<std::string>& parts) {
     onnx::NodeProto* node = AddNode("Concat", parts, NewName());
-    SetInt("axis", 0, node);
+    *node->add_attribute() = onnx::MakeAttribute("axis", 0);
     return node->output(0);
   }
   std::string Integers(const std::vector<int64_t>& values) {
@@ -222,10 +223,7 @@ class Replacement {
   }
   std::string Constant(const onnx::TensorProto& value) {
     onnx::NodeProto* node = AddNode("Constant", {}, NewName());
-    auto* attribute = node->add_attribute();
-    attribute->set_name("value");
-    attribute->set_type(onnx::AttributeProto::TENSOR);
-    *attribute->mutable_t() = value;
+    *node->add_attribute() = onnx::MakeAttribute("value", value);
     return node->output(0);
   }
   std::string Add(const std::string& op, const std::vector<std::string>& inputs) {
@@ -240,19 +238,6 @@ class Replacement {
     return node;
   }
   std::string NewName() { return fmt::format("halfsafe.noise/{}/{}", number_, names_++); }
-  static void SetInt(const char* name, int64_t value, onnx::NodeProto* node) {
-    auto* attribute = node->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::INT);
-    attribute->set_i(value);
-  }
-  static void SetFloat(const char* name, float value, onnx::NodeProto* node) {
-    auto* attribute = node->add_attribute();
-    attribute->set_name(name);
-    attribute->set_type(onnx::AttributeProto::FLOAT);
-    attribute->set_f(value);
-  }
-
   const onnx::NodeProto& node_;
   const int64_t number_;
   const int64_t input_type_;

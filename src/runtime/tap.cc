@@ -3,6 +3,7 @@
 #ifdef HALFSAFE_SANITIZE_thread
 #include <sanitizer/tsan_interface.h>
 #endif
+#include <onnx/defs/attr_proto_util.h>
 
 #include <algorithm>
 #include <unordered_map>
@@ -96,10 +97,7 @@ void AppendTap(std::string* definition, int64_t id, DType dtype, onnx::NodeProto
   tap->set_name("halfsafe.tap/" + name);
   tap->add_input(*definition);
   tap->add_output(name);
-  auto* attribute = tap->add_attribute();
-  attribute->set_name("id");
-  attribute->set_type(onnx::AttributeProto::INT);
-  attribute->set_i(id);
+  *tap->add_attribute() = onnx::MakeAttribute("id", id);
 }
 
 /// States that scalars are: an operator of halfsafe's is not told whether its input is one or has no known
@@ -140,10 +138,7 @@ void KeepWhatOnlyShapesRead(const GraphIndex& index, onnx::ModelProto* model) {
     reader->set_name("halfsafe.kept/" + tensor.local);
     reader->add_input(tensor.local);
     reader->add_output("halfsafe.kept/" + tensor.local);
-    onnx::AttributeProto* to = reader->add_attribute();
-    to->set_name("to");
-    to->set_type(onnx::AttributeProto::INT);
-    to->set_i(onnx::TensorProto::BOOL);
+    *reader->add_attribute() = onnx::MakeAttribute("to", int64_t{onnx::TensorProto::BOOL});
   }
 }
 
